@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// Device types: one file each, one row in the registry. A device's whole life is in its file.
+#pragma once
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <incus/types.hpp>
+
+#include "device/items.hpp"
+#include "schema/schema.hpp"
+
+namespace incus::device {
+
+/// What a device sees while it works.
+struct Context {
+  std::string instance;             ///< its own name, for messages
+  std::string name;                 ///< device name
+  const Config &config;             ///< the device's keys
+  bool in_profile = false;          ///< validation of a profile: parents need not exist, required keys must
+  Config *volatiles = nullptr;      ///< volatile.NAME.* of the instance; written ones are stored
+  std::function<bool(const std::string &pool)> pool_exists; ///< for root disks
+};
+
+struct DeviceType {
+  const char *type;
+  const char *doc;
+  std::span<const schema::Key> keys; ///< beside `type`
+  void (*validate)(const Context &);
+  /// Fills volatile values (MAC, host name) before the start is recorded; touches nothing else. May be null.
+  void (*prepare)(Context &);
+  /// What the backend has to do for it; throws when something it needs is missing. Null: nothing.
+  void (*render)(const Context &, RunItems &);
+};
+
+std::span<const DeviceType *const> types() noexcept;
+/// Throws invalid_argument naming the device and the known types.
+const DeviceType &type(const std::string &instance_or_profile, const std::string &device, const Config &config);
+/// Validates one device completely: type, unknown keys, values, and the type's own rules.
+void validate(const Context &ctx);
+/// The root disk's device name, or empty. Throws when there are several.
+std::string root_disk(const Devices &devices);
+
+} // namespace incus::device

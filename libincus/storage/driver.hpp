@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+// What every storage driver must do, and the roles it may have. No code outside a driver asks its name.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <incus/storage.hpp>
+
+#include "base/log.hpp"
+#include "storage/rootfs.hpp"
+
+namespace incus::storage {
+
+enum class VolumeType { container, image, custom };
+/// The directory a type lives in below the pool: "containers", "images", "custom".
+const char *volume_directory(VolumeType type) noexcept;
+
+/// A volume by its store name: PROJECT_NAME outside the default project for instances, FINGERPRINT for images.
+/// Built only from typed names, so it is one safe path component.
+struct VolumeRef {
+  VolumeType type = VolumeType::container;
+  std::string name;
+};
+
+/// Reports bytes done so far (of `total`, 0: not known); may be called from worker threads. May throw Error(cancelled).
+using Progress = std::function<void(std::uint64_t done, std::uint64_t total)>;
+
+class SnapshotOps;
+
+/// One open pool. Thread-safe; callers serialise calls on one volume. Every call is idempotent where its comment says
+/// so, because reconciliation repeats it.
+class Driver {
+public:
+  virtual ~Driver() = default;
+
+  /// Makes the pool's directories (mode 0711, images 0700). Idempotent.
+  virtual void create() = 0;
+  /// Removes the pool's directories; refuses (conflict) when a volume other than images is left. Idempotent.
+  virtual void remove() = 0;
+  virtual StoragePoolResources resources() = 0;
+
+  virtual bool exists(const VolumeRef &vol) = 0;
+  /// Store names of all volumes of a type that are on disk, also half-made ones (for reconciliation and check).
+  virtual std::vector<std::string> list(VolumeType type) = 0;
+  /// An empty root (rootfs/ directory owned by the guest's root, mode 0755).
+  virtual void create_empty(const VolumeRef &vol) = 0;
+  /// Makes an image volume; `fill` gets a descriptor of the new volume's empty directory and unpacks
+  /// metadata and rootfs below it ("metadata.yaml", "rootfs/", "templates/"). Removed again when fill throws.
+  virtual void create_image(const VolumeRef &image, const std::function<void(int dirfd)> &fill) = 0;
+  /// An instance's root from an image volume of this pool: copy (reflink where possible) or share.
+  virtual void create_from_image(const VolumeRef &vol, const VolumeRef &image, const Progress &progress) = 0;
+  /// An instance's root from another instance volume of this pool, or from a snapshot of it.
+  virtual void create_copy(const VolumeRef &vol, const VolumeRef &source, const std::optional<std::string> &snapshot, const Progress &progress) = 0;
+  /// Idempotent: a volume or part of one that is not there is no error. Snapshots go with it.
+  virtual void remove_volume(const VolumeRef &vol) = 0;
+  /// With its snapshots. Idempotent: done already is no error.
+  virtual void rename(const VolumeRef &vol, const std::string &new_name) = 0;
+  /// How a container's root is reached when it starts.
+  virtual RootfsPlan rootfs(const VolumeRef &vol) = 0;
+  /// Bytes the volume occupies by itself (shared layers not counted).
+  virtual std::uint64_t usage(const VolumeRef &vol) = 0;
+  /// A directory descriptor of the volume's directory (holding rootfs/ or layers, backup.yaml, templates/, metadata.yaml).
+  virtual int open_volume(const VolumeRef &vol) = 0;
+  /// Changes owners on disk from one id map to another (shift); only needed where rootfs().idmapped cannot be used.
+  /// Empty map: ids as in the image.
+  virtual void shift(const VolumeRef &vol, const IdMap &from, const IdMap &to) = 0;
+
+  /// Null when the driver has none.
+  virtual SnapshotOps *snapshots() { return nullptr; }
+};
+
+class SnapshotOps {
+public:
+  virtual ~SnapshotOps() = default;
+  virtual void create(const VolumeRef &vol, const std::string &snapshot, const Progress &progress) = 0;
+  /// Idempotent.
+  virtual void remove(const VolumeRef &vol, const std::string &snapshot) = 0;
+  /// Idempotent.
+  virtual void rename(const VolumeRef &vol, const std::string &snapshot, const std::string &new_name) = 0;
+  virtual std::vector<std::string> list(const VolumeRef &vol) = 0;
+  virtual std::uint64_t usage(const VolumeRef &vol, const std::string &snapshot) = 0;
+  /// Restore in two steps around the caller's commit. prepare() makes the new root beside the old one; it may be
+  /// repeated and undone by abandon(). commit() swaps and drops the old root; it is idempotent and can be repeated after a
+  /// crash until it returns.
+  virtual void restore_prepare(const VolumeRef &vol, const std::string &snapshot, const Progress &progress) = 0;
+  virtual void restore_commit(const VolumeRef &vol) = 0;
+  virtual void restore_abandon(const VolumeRef &vol) = 0;
+};
+
+/// What a driver is made with.
+struct DriverContext {
+  std::string pool;
+  std::string directory; ///< absolute: INCUS_DIR/storage-pools/POOL, or the pool's `source`
+  Config config;
+  const base::Log *log;
+};
+
+/// A row of the registry (registry.cpp).
+struct DriverInfo {
+  const char *name;
+  const char *doc;
+  std::unique_ptr<Driver> (*open)(const DriverContext &);
+  /// Checks pool configuration; throws invalid_argument naming key and rule.
+  void (*validate)(const Config &);
+};
+
+std::span<const DriverInfo *const> drivers() noexcept;
+/// Throws invalid_argument listing the known drivers.
+const DriverInfo &driver(const std::string &name);
+
+/// Whether the file system below `directory` and the kernel can do idmapped mounts. Probed once per call.
+bool idmapped_mounts_work(int dirfd) noexcept;
+
+} // namespace incus::storage

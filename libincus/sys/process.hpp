@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// Children that never surface in the caller's wait(), and the sockets to them.
+#pragma once
+#include <chrono>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/fd.hpp"
+
+namespace incus::sys {
+
+/// Starts a program by argv as a grandchild (re-parented at once), with the given descriptors in place of 0..n and every other
+/// closed, default signal handling, no controlling terminal, its own session and process group. Returns its pid and a pidfd. Does not use the
+/// caller's signal state; safe in a multi-threaded process. Throws Error naming argv[0].
+struct Child {
+  int pid = 0;
+  base::Fd pidfd;
+};
+Child spawn(const std::vector<std::string> &argv, const std::vector<int> &fds, const std::vector<std::string> &env = {});
+
+/// Polls a pidfd; false when `timeout` ran out.
+bool wait_exit(int pidfd, std::optional<std::chrono::milliseconds> timeout);
+void kill_pidfd(int pidfd, int signal) noexcept;
+
+/// A connected pair of SOCK_SEQPACKET sockets, close-on-exec.
+std::pair<base::Fd, base::Fd> seqpacket_pair();
+
+} // namespace incus::sys

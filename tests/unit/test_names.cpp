@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <doctest/doctest.h>
+
+#include "base/error.hpp"
+#include "base/names.hpp"
+
+using namespace incus;
+using namespace incus::base;
+
+namespace {
+template <class N> std::string refusal(std::string_view text) {
+  try {
+    N::parse(text);
+  } catch (const Error &e) {
+    CHECK(e.code() == ErrorCode::invalid_argument);
+    return e.what();
+  }
+  return "";
+}
+} // namespace
+
+TEST_CASE("instance names follow host name rules") {
+  for (auto *ok : {"c1", "a", "web-01", "1a", "A-b-C"}) CHECK(InstanceName::parse(ok).str() == ok);
+  CHECK(refusal<InstanceName>("") != "");
+  CHECK(refusal<InstanceName>("a/b") == "invalid instance name \"a/b\": may hold only letters, digits and '-'");
+  CHECK(refusal<InstanceName>("..") != "");
+  CHECK(refusal<InstanceName>("a\nb") == "invalid instance name \"a\\nb\": may hold only letters, digits and '-'");
+  CHECK(refusal<InstanceName>(std::string_view("a\0b", 3)) != "");
+  CHECK(refusal<InstanceName>("-a") != "");
+  CHECK(refusal<InstanceName>("a-") != "");
+  CHECK(refusal<InstanceName>("123") != "");
+  CHECK(refusal<InstanceName>("a.b") != "");
+  CHECK(refusal<InstanceName>("a_b") != "");
+  CHECK(refusal<InstanceName>(std::string(63, 'a')) == "");
+  CHECK(refusal<InstanceName>(std::string(64, 'a')).ends_with("must be at most 63 characters long"));
+}
+
+TEST_CASE("no name can hold a path") {
+  for (std::string t : {"../x", "x/..", "/", "a/b", "..", ".", "a\nb", "a b", "-x"}) {
+    CHECK(refusal<SnapshotName>(t) != "");
+    CHECK(refusal<PoolName>(t) != "");
+    CHECK(refusal<ProfileName>(t) != "");
+    CHECK(refusal<ProjectName>(t) != "");
+    CHECK(refusal<DeviceName>(t) != "");
+    CHECK(refusal<Fingerprint>(t) != "");
+    if (t != "-x") CHECK(refusal<InterfaceName>(t) != "");
+    if (t != "a/b") CHECK(refusal<AliasName>(t) != "");
+  }
+  CHECK(AliasName::parse("debian/12/amd64").str() == "debian/12/amd64");
+  CHECK(refusal<AliasName>("a//b") != "");
+  CHECK(refusal<AliasName>("a/../b") != "");
+  CHECK(refusal<Fingerprint>(std::string(64, 'A')) != "");
+  CHECK(refusal<Fingerprint>(std::string(64, 'a')) == "");
+}
+
+TEST_CASE("quoted escapes and shortens") {
+  CHECK(quoted("a\nb\x01\"") == "\"a\\nb\\x01\\\"\"");
+  CHECK(quoted(std::string(200, 'x')).size() == 85);
+}

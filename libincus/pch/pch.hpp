@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Precompiled: what most files of the core include.
-#pragma once
+#ifndef INCUS_PCH
+#define INCUS_PCH
 #include <algorithm>
 #include <atomic>
 #include <boost/json.hpp>
@@ -21,3 +22,4 @@
 #include <tuple>
 #include <unordered_map>
 #include <vector>
+#endif

@@ -7,6 +7,8 @@
 namespace incus::sys {
 
 void fault_point(const char *what) noexcept;
+/// Names the process group of the helper, for faults that kill it.
+void fault_set_helper(int pgid) noexcept;
 
 /// Points around a mutation: one when it is made, one when the scope is left.
 struct FaultScope {

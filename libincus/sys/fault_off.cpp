@@ -3,4 +3,5 @@
 
 namespace incus::sys {
 void fault_point(const char *) noexcept {}
+void fault_set_helper(int) noexcept {}
 } // namespace incus::sys

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// The configuration keys of instances and profiles.
+#pragma once
+#include <span>
+#include <string>
+#include <vector>
+
+#include <incus/types.hpp>
+
+#include "schema/schema.hpp"
+
+namespace incus::instance {
+
+/// Every key an instance may have.
+std::span<const schema::Key> instance_keys() noexcept;
+/// The same without volatile.*.
+std::span<const schema::Key> profile_keys() noexcept;
+
+/// Checks names, values and what keys demand of each other. `what` such as "instance \"c1\"" or "profile \"web\"". Throws
+/// invalid_argument naming the key, and the value and its rule where the value is wrong. raw.lxc is checked by the runtime.
+void validate_instance_config(const Config &config, const std::string &what, bool profile);
+
+/// Keys whose value differs, in order; an empty value counts as unset.
+std::vector<std::string> changed_keys(const Config &before, const Config &after);
+
+} // namespace incus::instance

@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+# Sourced by tests/run: running programs, counting, what they left behind, and the parts of a run.
+
+record() { # NAME PASSED FAILED SKIPPED SECONDS
+  echo "$2 $3 $4 $5 $1" >>"$counts"
+  printf '%-34s %5d passed %3d failed %3d skipped  %4ds\n' "$@"
+}
+step() { printf '%-34s %41ds\n' "$1" "$2"; }
+
+cleanup() {
+  local pid
+  for pid in $(jobs -p); do kill -KILL -- "-$pid" 2>/dev/null || kill -KILL "$pid" 2>/dev/null; done
+  wait 2>/dev/null
+  rm -rf --one-file-system "$work"
+}
+
+finish() {
+  local p f s
+  read -r p f s < <(awk '{ p += $1; f += $2; s += $3 } END { print p + 0, f + 0, s + 0 }' "$counts")
+  echo "Took $((SECONDS - started)) seconds; logs are in build/test-logs; seed $INCUS_TEST_SEED"
+  awk '$2 > 0 { $1 = $3 = $4 = ""; print "failed:" $0 }' "$counts" | sed 's/  */ /g'
+  if [ "$p" = 0 ] && [ "$f" = 0 ]; then f=1; echo "no test ran"; fi
+  trap - EXIT
+  cleanup
+  echo "$p passed, $f failed, $s skipped"
+  [ "$f" = 0 ]
+  exit
+}
+
+# The kernel objects that a test could leave outside its namespaces: cgroups, loop devices, mounts.
+kernel_objects() {
+  find /sys/fs/cgroup -mindepth 1 -type d \( -name '*incus*' -o -name '*lxc*' \) 2>/dev/null | sed 's/^/cgroup /'
+  losetup -n -O NAME,BACK-FILE 2>/dev/null | grep -F -e "$work" -e incus | sed 's/^/loop /'
+  awk '{ print "mount " $5 }' /proc/self/mountinfo | grep -F -e "$work" -e incus
+  grep -l -s -F -e "$work" /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3 | while read -r pid; do
+    [ "$pid" = $$ ] || [ "$pid" = "$BASHPID" ] || echo "process $pid $(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null)"
+  done
+}
+
+# A cgroup that a living process of somebody else uses is not a leftover of ours: everything of ours is dead by now.
+unused_only() {
+  local kind what
+  while read -r kind what; do
+    case $kind in
+      cgroup) [ -d "$what" ] && [ -z "$(find "$what" -name cgroup.procs -exec cat {} + 2>/dev/null | head -1)" ] && echo "$kind $what" ;;
+      process) [ -d "/proc/${what%% *}" ] && echo "$kind $what" ;;
+      *) echo "$kind $what" ;;
+    esac
+  done
+}
+
+# run_program NAME KIND LIMIT CMD...: in namespaces of its own, with private /tmp and /var/tmp; then looks for leftovers.
+run_program() {
+  local name=$1 kind=$2 limit=$3 log=$LOGS/$1.log at=$SECONDS rc=0 dir p f s left
+  shift 3
+  case $name in *"$only"*) ;; *) return 0 ;; esac
+  dir=$(mktemp -d "$work/t.XXXXXX")
+  kernel_objects | sort >"$work/before"
+  INCUS_TEST_MARK=$work timeout -k 10 "$limit" tests/support/ns -t "$dir" "$@" >"$log" 2>&1 </dev/null || rc=$?
+  local source=$log
+  if [ "$kind" = junit ]; then source=$junit; fi
+  read -r p f s < <(/usr/bin/python3 tests/support/count.py "$kind" "$source" "$rc")
+  record "$name" "$p" "$f" "$s" $((SECONDS - at))
+  if [ "$f" != 0 ]; then
+    case $rc in 124 | 137) echo "--- $name did not end within $limit seconds" ;; *) echo "--- $name ended with $rc; the end of its output:" ;; esac
+    grep -E -A12 'ERROR|FATAL|FAILED|Sanitizer' "$log" | head -60
+    tail -25 "$log"
+    echo "---"
+  fi
+  local i
+  for i in 1 2 3 4 5 6; do
+    left=$(comm -13 "$work/before" <(kernel_objects | sort) | unused_only)
+    left+=$(find "$dir" -mindepth 2 -maxdepth 2 -printf '\nfile %f')
+    [ -n "$left" ] || break
+    sleep 0.5
+  done
+  if [ -n "$left" ]; then
+    record "$name: leaves nothing" 0 1 0 0
+    echo "--- $name left behind:"
+    echo "$left" | head -20
+    echo "---"
+  else
+    echo "1 0 0 0 $name: leaves nothing" >>"$counts"
+  fi
+  rm -rf --one-file-system "$dir"
+}
+
+# programs DIR: the executables of a build folder.
+programs() { find "$1" -maxdepth 1 -type f -perm -u+x ! -name '*.so*' 2>/dev/null | sort; }
+
+# doctest_programs BUILD FOLDER PREFIX LIMIT
+doctest_programs() {
+  local program
+  for program in $(programs "$1/tests/$2"); do
+    run_program "$3$(basename "$program")" doctest "$4" "$root/$program" --no-colors=true
+  done
+}
+use_build() { # the environment that programs of a build directory run in
+  export INCUS_LIBEXEC=$root/$1/bin
+}
+
+part_unit() {
+  use_build build
+  doctest_programs build unit '' 300
+}
+part_conformance() {
+  use_build build
+  [ ! -d build/tests/conformance ] || doctest_programs build conformance conformance- 900
+}
+part_integration() {
+  use_build build
+  local limit=900
+  [ "$full" = 0 ] || limit=7200
+  doctest_programs build integration integration- "$limit"
+}
+part_capi() {
+  use_build build
+  local d
+  for d in capi c; do [ ! -d "build/tests/$d" ] || doctest_programs build "$d" "$d-" 600; done
+}
+part_python() {
+  use_build build
+  [ -d tests/python ] || return 0
+  local at=$SECONDS rc=0
+  case python-mypy in
+    *"$only"*)
+      (cd "$work" && MYPYPATH=$root/build/python timeout -k 10 300 /usr/bin/python3 -m mypy --strict --cache-dir "$work/mypy" \
+        -p incus) >"$LOGS/python-mypy.log" 2>&1 || rc=$?
+      if [ "$rc" = 0 ]; then record python-mypy 1 0 0 $((SECONDS - at)); else
+        record python-mypy 0 1 0 $((SECONDS - at))
+        tail -20 "$LOGS/python-mypy.log"
+      fi
+      ;;
+  esac
+  run_pytest python tests/python 900
+}
+# run_pytest NAME FOLDER LIMIT
+run_pytest() {
+  junit=$work/$1.xml
+  run_program "$1" junit "$3" env PYTHONPATH="$root/build/python" PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 -m pytest -q \
+    -p no:cacheprovider "$root/$2" --junitxml="$junit"
+}
+part_examples() {
+  use_build build
+  if [ -d tests/examples ]; then run_pytest examples tests/examples 900; fi
+}
+part_docs() {
+  if [ -d tests/docs ]; then run_pytest docs tests/docs 60; fi
+}
+
+export_sanitizers() {
+  export ASAN_OPTIONS=detect_leaks=1:abort_on_error=1:strict_string_checks=1:detect_stack_use_after_return=1
+  export LSAN_OPTIONS=suppressions=$root/tests/support/lsan.supp:print_suppressions=0
+  export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
+  export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
+}
+part_sanitize() {
+  local at=$SECONDS
+  if ! build_tree build-asan -Db_sanitize=address,undefined -Db_lundef=false -Dpython=false; then
+    record build-asan 0 1 0 $((SECONDS - at))
+    return
+  fi
+  place_links build-asan
+  # The helper that forks guests is not ours to sanitize (it runs liblxc); the one that reads archives is.
+  [ ! -e build/bin/incus-lxc ] || ln -sf "$root/build/bin/incus-lxc" build-asan/bin/incus-lxc
+  record build-asan 1 0 0 $((SECONDS - at))
+  (
+    export_sanitizers
+    use_build build-asan
+    doctest_programs build-asan unit asan- 600
+    [ ! -d build-asan/tests/conformance ] || doctest_programs build-asan conformance asan-conformance- 1200
+    doctest_programs build-asan integration asan- 1200
+  )
+}
+part_tsan() {
+  local at=$SECONDS
+  if ! build_tree build-tsan -Db_sanitize=thread -Db_lundef=false -Dpython=false; then
+    record build-tsan 0 1 0 $((SECONDS - at))
+    return
+  fi
+  place_links build-tsan
+  [ ! -e build/bin/incus-lxc ] || ln -sf "$root/build/bin/incus-lxc" build-tsan/bin/incus-lxc
+  record build-tsan 1 0 0 $((SECONDS - at))
+  (
+    export_sanitizers
+    use_build build-tsan
+    doctest_programs build-tsan unit tsan- 600
+    [ ! -d build-tsan/tests/conformance ] || doctest_programs build-tsan conformance tsan-conformance- 1200
+  )
+}
+part_fuzz() {
+  [ -e tests/fuzz/meson.build ] || return 0
+  local at=$SECONDS program name
+  if ! CC=clang CXX=clang++ build_tree build-fuzz -Dfuzz=true -Dpython=false; then
+    record build-fuzz 0 1 0 $((SECONDS - at))
+    return
+  fi
+  record build-fuzz 1 0 0 $((SECONDS - at))
+  for program in $(programs build-fuzz/tests/fuzz); do
+    name=$(basename "$program")
+    fuzz_one "$name" "$program"
+  done
+}
+# One fuzzer for its time, from its seed corpus (tests/fuzz/corpus/NAME), in a scratch folder.
+fuzz_one() {
+  local name=$1 program=$2 at=$SECONDS rc=0 corpus=tests/fuzz/corpus/${1#fuzz_} seeds=()
+  case fuzz-$name in *"$only"*) ;; *) return 0 ;; esac
+  [ ! -d "$corpus" ] || seeds=("$root/$corpus")
+  mkdir -p "$work/fuzz/$name"
+  (cd "$work/fuzz" && ASAN_OPTIONS=detect_leaks=1 timeout -k 10 $((fuzz_seconds + 60)) "$root/$program" -max_total_time="$fuzz_seconds" \
+    -rss_limit_mb=3000 -timeout=20 -print_final_stats=1 -seed="$((INCUS_TEST_SEED % 4294967295))" "$work/fuzz/$name" "${seeds[@]}") >"$LOGS/fuzz-$name.log" 2>&1 </dev/null || rc=$?
+  # A fuzzer that ran nothing has not passed.
+  if [ "$rc" = 0 ] && grep -q 'stat::number_of_executed_units: *[1-9]' "$LOGS/fuzz-$name.log"; then
+    record "fuzz-$name" 1 0 0 $((SECONDS - at))
+  else
+    record "fuzz-$name" 0 1 0 $((SECONDS - at))
+    tail -40 "$LOGS/fuzz-$name.log"
+    find "$work/fuzz" -maxdepth 1 -name '*-*' -type f -exec cp {} "$LOGS/" \;
+  fi
+}
+# Parts that are scripts of their own and print the same last line.
+run_script() {
+  local name=$1 limit=$2 at=$SECONDS rc=0 p f s
+  shift 2
+  timeout -k 30 "$limit" "$@" >"$LOGS/$name.log" 2>&1 </dev/null || rc=$?
+  read -r p f s < <(/usr/bin/python3 tests/support/count.py plain "$LOGS/$name.log" "$rc")
+  record "$name" "$p" "$f" "$s" $((SECONDS - at))
+  [ "$f" = 0 ] || tail -40 "$LOGS/$name.log"
+}
+part_lab() { run_script lab 2400 tests/lab/run; }
+part_debian13() { run_script debian13 3600 tests/support/debian13; }
+part_bench() { timeout -k 30 3600 tests/bench/run; }

@@ -102,10 +102,15 @@ public:
   const std::string &uri() const { return uri_; }
   Reply perform(RowId row, Request request);
   Door &door();
+  /// Waits for writers and ends the door; idempotent; does nothing in a forked child.
   void close();
+  /// Throws `unavailable` in a forked child and after close().
+  void check() const;
+  /// Throws `unavailable` in a forked child.
+  void check_process() const;
+  bool same_process() const noexcept;
 
 private:
-  void check() const;
   std::string uri_;
   std::unique_ptr<Door> door_;
   int pid_;

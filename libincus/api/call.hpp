@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the typed handles and the C face share: building a request, performing it on a session, guarding what comes back.
+#pragma once
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "api/door.hpp"
+
+namespace incus::api {
+
+using SessionPtr = std::shared_ptr<Session>;
+
+/// A request for the object named by `path`; `project` travels only when it is not the default one.
+Request at(std::vector<std::string> path, const std::string &project = {});
+Request with_body(Request request, json::value body, const Etag &if_match = {});
+Request with_query(Request request, std::string key, std::string value);
+
+/// Session::perform for a handle that may be empty (moved from).
+Reply perform(const SessionPtr &session, RowId row, Request request);
+/// An asynchronous row. Its operation refuses to be used in a forked child and after the host is closed.
+Operation begin(const SessionPtr &session, RowId row, Request request);
+/// Wraps what a door returned as begin() does.
+Operation guarded(const SessionPtr &session, std::shared_ptr<OperationBackend> backend);
+std::shared_ptr<ListenerBackend> listen(const SessionPtr &session, const std::vector<std::string> &types, std::size_t capacity);
+/// The operation of that id, whoever began it.
+Operation find_operation(const SessionPtr &session, const std::string &id);
+
+/// "/1.0/instances/c1?project=p" -> "c1".
+std::string name_from_url(const std::string &url);
+/// The names in a recursion=0 list.
+std::vector<std::string> names_from_urls(const json::value &urls);
+/// The name of the first object of a kind that an operation works on; empty when there is none.
+std::string resource_name(const OperationInfo &info, const char *kind);
+/// GET /1.0/operations is a list here, an object of lists by status in REST: gives the list.
+json::value operation_list(const json::value &metadata);
+/// The row, placeholders and query of a method and URL; throws not_found for an unknown path, not_supported for a wrong method.
+std::pair<const Row *, Request> route(const std::string &method, const std::string &path_and_query);
+/// The body of a launch: source and start filled in. Aliases win over fingerprints, as in `incus launch`.
+InstanceSource image_source(const SessionPtr &session, const std::string &image, const std::string &project);
+
+// exec.cpp
+/// Runs a command on descriptors (-1: /dev/null); they are duplicated.
+Operation begin_exec(const SessionPtr &session, const std::string &project, const std::string &instance, json::value request, const ExecIo &io);
+/// Runs a command, feeds `input` to it and captures what it writes.
+ExecResult run_exec(const SessionPtr &session, const std::string &project, const std::string &instance, json::value request, const std::string &input);
+/// The exit code in the metadata of an exec that ended.
+int exit_code(const OperationInfo &info);
+
+// images.cpp
+/// POST /1.0/images with the streams `paths` name: one file or directory, or metadata and rootfs.
+Operation begin_import(const SessionPtr &session, const std::string &project, const std::vector<std::string> &paths, json::value how);
+/// Writes an image to `path` (and a second file beside it); the names written. Nothing is left behind on failure.
+std::vector<std::string> export_image(const SessionPtr &session, const std::string &project, const std::string &image, const std::string &path);
+
+} // namespace incus::api

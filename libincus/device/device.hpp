@@ -15,11 +15,12 @@ namespace incus::device {
 
 /// What a device sees while it works.
 struct Context {
-  std::string instance;             ///< its own name, for messages
+  std::string instance;             ///< its own name (or the profile's), for messages
   std::string name;                 ///< device name
   const Config &config;             ///< the device's keys
   bool in_profile = false;          ///< validation of a profile: parents need not exist, required keys must
-  Config *volatiles = nullptr;      ///< volatile.NAME.* of the instance; written ones are stored
+  Config *volatiles = nullptr;      ///< the instance's own configuration, for volatile.NAME.*; written ones are stored
+  const Devices *devices = nullptr; ///< all devices of the instance (expanded): free interface names are chosen among them
   std::function<bool(const std::string &pool)> pool_exists; ///< for root disks
 };
 
@@ -35,10 +36,19 @@ struct DeviceType {
 };
 
 std::span<const DeviceType *const> types() noexcept;
-/// Throws invalid_argument naming the device and the known types.
+/// Throws invalid_argument naming the device and the known types. `instance_or_profile` such as "instance \"c1\"".
 const DeviceType &type(const std::string &instance_or_profile, const std::string &device, const Config &config);
 /// Validates one device completely: type, unknown keys, values, and the type's own rules.
 void validate(const Context &ctx);
+/// All devices of an instance or profile, and what they must not do to each other (the same path, the same interface name).
+void validate_all(const std::string &instance, const Devices &devices, bool in_profile, const std::function<bool(const std::string &pool)> &pool_exists);
+/// Before a start is recorded: every device writes its volatile.NAME.* into `volatiles`.
+void prepare_all(const std::string &instance, const Devices &devices, Config &volatiles);
+/// At the start: what the backend has to do, mounts in an order in which none hides another.
+RunItems render_all(const std::string &instance, const Devices &devices, Config &volatiles);
+/// Host interfaces that devices of an instance may have left: the volatile.NAME.host_name of its nics.
+std::vector<std::string> host_interfaces(const Devices &devices, const Config &volatiles);
+
 /// The root disk's device name, or empty. Throws when there are several.
 std::string root_disk(const Devices &devices);
 

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copy of a directory tree with everything that a root file system holds.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <string>
+
+namespace incus::sys {
+
+struct CopyOptions {
+  unsigned threads = 0; ///< 0: by the machine, at most 4
+  bool reflink = true;  ///< share blocks where the file system can
+  /// Contents are on disk when the copy returns (names are once the caller has synced the directory it renames the copy in).
+  bool durable = true;
+  /// Bytes copied so far; called from worker threads, one at a time. What it throws ends the copy.
+  std::function<void(std::uint64_t bytes)> progress;
+};
+
+struct CopyResult {
+  std::uint64_t files = 0;  ///< names made
+  std::uint64_t bytes = 0;  ///< of regular files
+  bool reflinked = false;   ///< at least one file shares its blocks with its source
+};
+
+/// Copies what is in directory `source` into the empty directory `target`, and the directory's own attributes: owners, modes, times, hard
+/// links, symbolic links, xattrs (file capabilities and ACLs among them), device nodes, fifos, holes. Sockets are left out. Links are never followed, mounts never
+/// crossed (the directory below one comes out empty). The source may change meanwhile: what vanishes is left out; any other failure is an Error that
+/// names the path, and leaves a partial copy for the caller to remove.
+CopyResult copy_tree(int source, int target, const CopyOptions &options = {});
+
+/// One regular file `name` between directories, with its attributes. False when it is not there.
+bool copy_file(int source_dir, const std::string &name, int target_dir, const std::string &target_name);
+
+/// Owner, mode, times and xattrs of one open directory or file to another.
+void copy_attributes(int source, int target);
+
+} // namespace incus::sys

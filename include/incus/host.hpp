@@ -121,6 +121,7 @@ public:
   const std::shared_ptr<api::Session> &session() const { return session_; }
 
 private:
+  friend class api::Session;
   explicit Host(std::shared_ptr<api::Session> session);
   std::shared_ptr<api::Session> session_;
 };

@@ -38,9 +38,7 @@ Session &live(const SessionPtr &session) {
 
 Reply perform(const SessionPtr &session, RowId id, Request request) { return live(session).perform(id, std::move(request)); }
 
-Operation begin(const SessionPtr &session, RowId id, Request request) {
-  return guarded(session, perform(session, id, std::move(request)).operation);
-}
+Operation begin(const SessionPtr &session, RowId id, Request request) { return guarded(session, perform(session, id, std::move(request)).operation); }
 
 std::string name_from_url(const std::string &url) {
   std::string path = url.substr(0, url.find('?'));
@@ -81,7 +79,8 @@ std::string decode_query(std::string_view t) {
       out += t[i];
     } else {
       int a = i + 2 < t.size() ? hex(t[i + 1]) : -1, b = i + 2 < t.size() ? hex(t[i + 2]) : -1;
-      if (a < 0 || b < 0) base::fail(ErrorCode::invalid_argument, "invalid URL escape in query {}: must be % and two hexadecimal digits", base::quoted(t));
+      if (a < 0 || b < 0)
+        base::fail(ErrorCode::invalid_argument, "invalid URL escape in query {}: must be % and two hexadecimal digits", base::quoted(t));
       out += static_cast<char>(a * 16 + b);
       i += 2;
     }

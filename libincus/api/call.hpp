@@ -43,7 +43,8 @@ InstanceSource image_source(const SessionPtr &session, const std::string &image,
 /// Runs a command on descriptors (-1: /dev/null); they are duplicated.
 Operation begin_exec(const SessionPtr &session, const std::string &project, const std::string &instance, json::value request, const ExecIo &io);
 /// Runs a command, feeds `input` to it and captures what it writes.
-ExecResult run_exec(const SessionPtr &session, const std::string &project, const std::string &instance, json::value request, const std::string &input);
+ExecResult run_exec(const SessionPtr &session, const std::string &project, const std::string &instance, json::value request,
+                    const std::string &input);
 /// The exit code in the metadata of an exec that ended.
 int exit_code(const OperationInfo &info);
 

@@ -99,6 +99,8 @@ class Session {
 public:
   Session(std::string uri, std::unique_ptr<Door> door);
   ~Session();
+  /// The Host over a session: for tests; Host::open makes its own.
+  static Host host(std::shared_ptr<Session> session) { return Host(std::move(session)); }
   const std::string &uri() const { return uri_; }
   Reply perform(RowId row, Request request);
   Door &door();

@@ -60,7 +60,8 @@ public:
           // The caller asks the operation again and gets the same error.
         }
         std::uint64_t one = 1;
-        while (::write(fd_.get(), &one, sizeof one) < 0 && errno == EINTR) {}
+        while (::write(fd_.get(), &one, sizeof one) < 0 && errno == EINTR) {
+        }
       });
     } catch (const std::exception &e) {
       pthread_sigmask(SIG_SETMASK, &old, nullptr);
@@ -114,8 +115,8 @@ void add_stream(Request &r, const char *role, base::Fd fd) {
   if (fd) r.streams.push_back({role, std::move(fd)});
 }
 
-Operation begin_exec(const SessionPtr &session, const std::string &project, const std::string &instance, json::value request, base::Fd in, base::Fd out,
-                     base::Fd err) {
+Operation begin_exec(const SessionPtr &session, const std::string &project, const std::string &instance, json::value request, base::Fd in,
+                     base::Fd out, base::Fd err) {
   auto r = with_body(at({instance}, project), std::move(request));
   add_stream(r, "stdin", std::move(in));
   add_stream(r, "stdout", std::move(out));
@@ -134,13 +135,16 @@ base::Fd dup_of(int fd, const char *role) {
 } // namespace
 
 Operation begin_exec(const SessionPtr &session, const std::string &project, const std::string &instance, json::value request, const ExecIo &io) {
-  return begin_exec(session, project, instance, std::move(request), dup_of(io.stdin_fd, "stdin"), dup_of(io.stdout_fd, "stdout"), dup_of(io.stderr_fd, "stderr"));
+  return begin_exec(session, project, instance, std::move(request), dup_of(io.stdin_fd, "stdin"), dup_of(io.stdout_fd, "stdout"),
+                    dup_of(io.stderr_fd, "stderr"));
 }
 
-ExecResult run_exec(const SessionPtr &session, const std::string &project, const std::string &instance, json::value request, const std::string &input) {
+ExecResult run_exec(const SessionPtr &session, const std::string &project, const std::string &instance, json::value request,
+                    const std::string &input) {
   auto [out, out_write] = make_pipe();
   auto [err, err_write] = make_pipe();
-  ExecSession running(begin_exec(session, project, instance, std::move(request), input.empty() ? base::Fd() : input_file(input), std::move(out_write), std::move(err_write)));
+  ExecSession running(begin_exec(session, project, instance, std::move(request), input.empty() ? base::Fd() : input_file(input), std::move(out_write),
+                                 std::move(err_write)));
   ExecResult result;
   {
     EndWatch watch(running.operation());

@@ -49,7 +49,9 @@ ServerInfo Host::info() const { return from_json<ServerInfo>(perform(session_, R
 std::vector<std::string> Host::project_names() const { return names_from_urls(perform(session_, RowId::projects_get, {}).metadata); }
 Project Host::project(const std::string &name) const { return Project(session_, name); }
 
-std::vector<InstanceInfo> Host::instances() const { return from_json<std::vector<InstanceInfo>>(perform(session_, RowId::instances_get, list("1")).metadata); }
+std::vector<InstanceInfo> Host::instances() const {
+  return from_json<std::vector<InstanceInfo>>(perform(session_, RowId::instances_get, list("1")).metadata);
+}
 
 std::vector<InstanceFull> Host::instances_full() const {
   auto reply = perform(session_, RowId::instances_get, list("2"));
@@ -67,7 +69,8 @@ Operation Host::create_instance(const InstanceCreate &request, const std::string
   return begin(session_, RowId::instances_post, with_body(at({}, project), to_json(request)));
 }
 
-Instance Host::launch(const std::string &name, const std::string &image, InstanceCreate request, ReadyLevel level, std::chrono::milliseconds timeout) {
+Instance Host::launch(const std::string &name, const std::string &image, InstanceCreate request, ReadyLevel level,
+                      std::chrono::milliseconds timeout) {
   request.name = name;
   request.start = true;
   request.source = image_source(session_, image, {});
@@ -89,7 +92,9 @@ Operation Host::import_image(const std::string &metadata_path, const std::string
 std::vector<ImageAliasInfo> Host::image_aliases() const {
   return from_json<std::vector<ImageAliasInfo>>(perform(session_, RowId::aliases_get, list("1")).metadata);
 }
-ImageAliasInfo Host::image_alias(const std::string &name) const { return from_json<ImageAliasInfo>(perform(session_, RowId::alias_get, at({name})).metadata); }
+ImageAliasInfo Host::image_alias(const std::string &name) const {
+  return from_json<ImageAliasInfo>(perform(session_, RowId::alias_get, at({name})).metadata);
+}
 void Host::create_image_alias(const std::string &name, const std::string &fingerprint, const std::string &description) {
   ImageAliasInfo a;
   a.name = name;
@@ -102,7 +107,9 @@ void Host::rename_image_alias(const std::string &name, const std::string &new_na
 }
 void Host::delete_image_alias(const std::string &name) { perform(session_, RowId::alias_delete, at({name})); }
 
-std::vector<ProfileInfo> Host::profiles() const { return from_json<std::vector<ProfileInfo>>(perform(session_, RowId::profiles_get, list("1")).metadata); }
+std::vector<ProfileInfo> Host::profiles() const {
+  return from_json<std::vector<ProfileInfo>>(perform(session_, RowId::profiles_get, list("1")).metadata);
+}
 Profile Host::profile(const std::string &name) const { return Profile(session_, "default", name); }
 void Host::create_profile(const ProfileCreate &request) { perform(session_, RowId::profiles_post, with_body({}, to_json(request))); }
 
@@ -116,7 +123,9 @@ std::vector<OperationInfo> Host::operations() const {
   return from_json<std::vector<OperationInfo>>(operation_list(perform(session_, RowId::operations_get, list("1")).metadata));
 }
 Operation Host::operation(const std::string &id) const { return find_operation(session_, id); }
-EventListener Host::listen(const std::vector<std::string> &types, std::size_t capacity) const { return EventListener(api::listen(session_, types, capacity)); }
+EventListener Host::listen(const std::vector<std::string> &types, std::size_t capacity) const {
+  return EventListener(api::listen(session_, types, capacity));
+}
 
 std::string Host::request(const std::string &method, const std::string &path_and_query, const std::string &body) {
   auto [row, request] = route(method, path_and_query);

@@ -23,9 +23,12 @@ InstanceStateChange change(const char *action, bool force = false, std::optional
 
 const char *level_name(ReadyLevel level) {
   switch (level) {
-  case ReadyLevel::exec: return "exec";
-  case ReadyLevel::booted: return "booted";
-  case ReadyLevel::network: return "network";
+  case ReadyLevel::exec:
+    return "exec";
+  case ReadyLevel::booted:
+    return "booted";
+  case ReadyLevel::network:
+    return "network";
   }
   base::fail(ErrorCode::invalid_argument, "invalid level of readiness {}", static_cast<int>(level));
 }
@@ -40,7 +43,9 @@ InstanceInfo Instance::info(Etag *etag) const {
   if (etag) *etag = reply.etag;
   return from_json<InstanceInfo>(reply.metadata);
 }
-InstanceState Instance::state() const { return from_json<InstanceState>(perform(session_, RowId::instance_state_get, at({name_}, project_)).metadata); }
+InstanceState Instance::state() const {
+  return from_json<InstanceState>(perform(session_, RowId::instance_state_get, at({name_}, project_)).metadata);
+}
 
 Operation Instance::start() { return change_state(change("start")); }
 Operation Instance::stop(bool force, std::optional<std::chrono::seconds> timeout) { return change_state(change("stop", force, timeout)); }

@@ -39,7 +39,8 @@ base::Fd open_source(const std::string &path, bool &directory) {
   if (::fstat(fd.get(), &st) < 0) base::fail_errno(errno, fmt::format("cannot read image {}", base::quoted(path)));
   directory = S_ISDIR(st.st_mode);
   if (!directory && !S_ISREG(st.st_mode))
-    base::fail(ErrorCode::invalid_argument, "invalid image {}: must be a regular file or a directory with metadata.yaml and rootfs/", base::quoted(path));
+    base::fail(ErrorCode::invalid_argument, "invalid image {}: must be a regular file or a directory with metadata.yaml and rootfs/",
+               base::quoted(path));
   return fd;
 }
 
@@ -93,7 +94,8 @@ Operation begin_import(const SessionPtr &session, const std::string &project, co
   if (paths.size() == 1) {
     r.streams.push_back({directory ? "directory" : "image", std::move(first)});
   } else {
-    if (directory) base::fail(ErrorCode::invalid_argument, "invalid image metadata {}: must be a tarball when a rootfs is given too", base::quoted(paths[0]));
+    if (directory)
+      base::fail(ErrorCode::invalid_argument, "invalid image metadata {}: must be a tarball when a rootfs is given too", base::quoted(paths[0]));
     auto second = open_source(paths[1], directory);
     if (directory) base::fail(ErrorCode::invalid_argument, "invalid image rootfs {}: must be a tarball or a squashfs file", base::quoted(paths[1]));
     r.streams.push_back({"metadata", std::move(first)});
@@ -108,7 +110,8 @@ Operation begin_import(const SessionPtr &session, const std::string &project, co
 
 std::vector<std::string> export_image(const SessionPtr &session, const std::string &project, const std::string &image, const std::string &path) {
   check_path(path);
-  if (base_name(path).empty() || path.back() == '/') base::fail(ErrorCode::invalid_argument, "invalid export path {}: must name a file", base::quoted(path));
+  if (base_name(path).empty() || path.back() == '/')
+    base::fail(ErrorCode::invalid_argument, "invalid export path {}: must name a file", base::quoted(path));
   must_not_exist(path);
   Temporary metadata(dir_name(path)), rootfs(dir_name(path));
   auto r = at({image}, project);

@@ -29,7 +29,8 @@ void Session::check() const {
 
 void Session::check_process() const {
   if (!same_process())
-    base::fail(ErrorCode::unavailable, "the host {} was opened by process {}, of which this is a forked child: open a host of its own here", uri_, pid_);
+    base::fail(ErrorCode::unavailable, "the host {} was opened by process {}, of which this is a forked child: open a host of its own here", uri_,
+               pid_);
 }
 
 bool Session::same_process() const noexcept { return ::getpid() == pid_; }

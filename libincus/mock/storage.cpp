@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+// Storage drivers that keep the names of volumes and snapshots, and nothing in them.
+#include <map>
+#include <mutex>
+#include <set>
+
+#include "base/error.hpp"
+#include "base/names.hpp"
+#include "mock/mock.hpp"
+#include "schema/schema.hpp"
+
+namespace incus::mock {
+
+namespace {
+
+using storage::VolumeRef;
+using storage::VolumeType;
+
+constexpr std::uint64_t volume_bytes = 1 << 20;
+constexpr std::uint64_t pool_bytes = std::uint64_t{1} << 40, pool_inodes = 1 << 26;
+
+struct Volume {
+  std::set<std::string> snapshots;
+  std::string restoring; ///< snapshot whose copy waits for restore_commit()
+};
+
+class MemoryDriver : public storage::Driver, public storage::SnapshotOps {
+public:
+  explicit MemoryDriver(const storage::DriverContext &c) : pool_(c.pool), directory_(c.directory) {}
+
+  void create() override {}
+
+  void remove() override {
+    std::lock_guard lock(mutex_);
+    for (auto &[ref, v] : volumes_)
+      if (ref.first != VolumeType::image) base::fail(ErrorCode::conflict, "storage pool {} still holds volume {}; delete it first", base::quoted(pool_), base::quoted(ref.second));
+    volumes_.clear();
+  }
+
+  StoragePoolResources resources() override {
+    std::lock_guard lock(mutex_);
+    std::uint64_t n = volumes_.size();
+    for (auto &[ref, v] : volumes_) n += v.snapshots.size();
+    StoragePoolResources r;
+    r.space = {n * volume_bytes, pool_bytes};
+    r.inodes = {n, pool_inodes};
+    return r;
+  }
+
+  bool exists(const VolumeRef &vol) override {
+    std::lock_guard lock(mutex_);
+    return volumes_.count(id(vol)) != 0;
+  }
+
+  std::vector<std::string> list(VolumeType type) override {
+    std::lock_guard lock(mutex_);
+    std::vector<std::string> out;
+    for (auto &[ref, v] : volumes_)
+      if (ref.first == type) out.push_back(ref.second);
+    return out;
+  }
+
+  void create_empty(const VolumeRef &vol) override {
+    std::lock_guard lock(mutex_);
+    add(vol);
+  }
+
+  void create_image(const VolumeRef &image, const std::function<void(int)> &) override {
+    std::lock_guard lock(mutex_);
+    add(image);
+  }
+
+  void create_from_image(const VolumeRef &vol, const VolumeRef &image, const storage::Progress &) override {
+    std::lock_guard lock(mutex_);
+    get(image);
+    add(vol);
+  }
+
+  void create_copy(const VolumeRef &vol, const VolumeRef &source, const std::optional<std::string> &snapshot, const storage::Progress &) override {
+    std::lock_guard lock(mutex_);
+    auto &from = get(source);
+    if (snapshot) need(from, source, *snapshot);
+    add(vol);
+  }
+
+  void remove_volume(const VolumeRef &vol) override {
+    std::lock_guard lock(mutex_);
+    volumes_.erase(id(vol));
+  }
+
+  void rename(const VolumeRef &vol, const std::string &new_name) override {
+    std::lock_guard lock(mutex_);
+    auto to = std::pair(vol.type, new_name);
+    auto it = volumes_.find(id(vol));
+    if (it == volumes_.end()) {
+      if (!volumes_.count(to)) get(vol); // throws
+      return;                            // done already
+    }
+    if (volumes_.count(to)) exists_already(new_name);
+    auto node = volumes_.extract(it);
+    node.key() = to;
+    volumes_.insert(std::move(node));
+  }
+
+  storage::RootfsPlan rootfs(const VolumeRef &vol) override {
+    std::lock_guard lock(mutex_);
+    get(vol);
+    storage::RootfsPlan p;
+    p.path = fmt::format("{}/{}/rootfs", directory_, vol.name); // nothing is there
+    return p;
+  }
+
+  std::uint64_t usage(const VolumeRef &vol) override {
+    std::lock_guard lock(mutex_);
+    get(vol);
+    return volume_bytes;
+  }
+
+  int open_volume(const VolumeRef &vol) override {
+    base::fail(ErrorCode::not_supported, "volume {} of storage pool {} has no files: this is a test host in memory", base::quoted(vol.name), base::quoted(pool_));
+  }
+
+  void shift(const VolumeRef &vol, const storage::IdMap &, const storage::IdMap &) override {
+    std::lock_guard lock(mutex_);
+    get(vol);
+  }
+
+  storage::SnapshotOps *snapshots() override { return this; }
+
+  // Snapshots.
+  void create(const VolumeRef &vol, const std::string &snapshot, const storage::Progress &) override {
+    std::lock_guard lock(mutex_);
+    if (!get(vol).snapshots.insert(snapshot).second) exists_already(vol.name + "/" + snapshot);
+  }
+
+  void remove(const VolumeRef &vol, const std::string &snapshot) override {
+    std::lock_guard lock(mutex_);
+    if (auto it = volumes_.find(id(vol)); it != volumes_.end()) it->second.snapshots.erase(snapshot);
+  }
+
+  void rename(const VolumeRef &vol, const std::string &snapshot, const std::string &new_name) override {
+    std::lock_guard lock(mutex_);
+    auto &v = get(vol);
+    if (!v.snapshots.count(snapshot)) {
+      if (!v.snapshots.count(new_name)) need(v, vol, snapshot); // throws
+      return;                                                   // done already
+    }
+    if (v.snapshots.count(new_name)) exists_already(vol.name + "/" + new_name);
+    v.snapshots.erase(snapshot);
+    v.snapshots.insert(new_name);
+  }
+
+  std::vector<std::string> list(const VolumeRef &vol) override {
+    std::lock_guard lock(mutex_);
+    auto it = volumes_.find(id(vol));
+    if (it == volumes_.end()) return {};
+    return {it->second.snapshots.begin(), it->second.snapshots.end()};
+  }
+
+  std::uint64_t usage(const VolumeRef &vol, const std::string &snapshot) override {
+    std::lock_guard lock(mutex_);
+    need(get(vol), vol, snapshot);
+    return volume_bytes;
+  }
+
+  void restore_prepare(const VolumeRef &vol, const std::string &snapshot, const storage::Progress &) override {
+    std::lock_guard lock(mutex_);
+    auto &v = get(vol);
+    need(v, vol, snapshot);
+    v.restoring = snapshot;
+  }
+
+  void restore_commit(const VolumeRef &vol) override { restore_abandon(vol); }
+
+  void restore_abandon(const VolumeRef &vol) override {
+    std::lock_guard lock(mutex_);
+    if (auto it = volumes_.find(id(vol)); it != volumes_.end()) it->second.restoring.clear();
+  }
+
+private:
+  using Id = std::pair<VolumeType, std::string>;
+  static Id id(const VolumeRef &v) { return {v.type, v.name}; }
+
+  [[noreturn]] void exists_already(const std::string &name) {
+    base::fail(ErrorCode::already_exists, "volume {} exists already in storage pool {}", base::quoted(name), base::quoted(pool_));
+  }
+
+  void add(const VolumeRef &vol) {
+    if (!volumes_.emplace(id(vol), Volume{}).second) exists_already(vol.name);
+  }
+
+  Volume &get(const VolumeRef &vol) {
+    auto it = volumes_.find(id(vol));
+    if (it == volumes_.end()) base::fail(ErrorCode::not_found, "no volume {} in storage pool {}", base::quoted(vol.name), base::quoted(pool_));
+    return it->second;
+  }
+
+  void need(const Volume &v, const VolumeRef &vol, const std::string &snapshot) {
+    if (!v.snapshots.count(snapshot))
+      base::fail(ErrorCode::not_found, "no snapshot {} of volume {} in storage pool {}", base::quoted(snapshot), base::quoted(vol.name), base::quoted(pool_));
+  }
+
+  std::mutex mutex_;
+  std::string pool_, directory_;
+  std::map<Id, Volume> volumes_;
+};
+
+std::unique_ptr<storage::Driver> open(const storage::DriverContext &c) { return std::make_unique<MemoryDriver>(c); }
+
+constexpr schema::Key pool_keys[] = {
+    {"source", "string", schema::is_absolute_path, "", false, "An existing empty directory to use"},
+};
+
+void validate(const Config &config) { schema::validate(pool_keys, config, "storage pool"); }
+
+constexpr storage::DriverInfo dir = {"dir", "Volumes in memory, behaving as plain directories", open, validate};
+constexpr storage::DriverInfo overlay = {"overlay", "Volumes in memory, behaving as layers over a shared image", open, validate};
+constexpr const storage::DriverInfo *table[] = {&dir, &overlay};
+
+} // namespace
+
+std::span<const storage::DriverInfo *const> drivers() noexcept { return table; }
+
+} // namespace incus::mock

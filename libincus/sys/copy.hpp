@@ -12,6 +12,8 @@ struct CopyOptions {
   bool reflink = true;  ///< share blocks where the file system can
   /// Contents are on disk when the copy returns (names are once the caller has synced the directory it renames the copy in).
   bool durable = true;
+  /// When set, only names directly in the source that it says yes to.
+  std::function<bool(const char *name)> only;
   /// Bytes copied so far; called from worker threads, one at a time. What it throws ends the copy.
   std::function<void(std::uint64_t bytes)> progress;
 };

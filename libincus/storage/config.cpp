@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "storage/config.hpp"
+
+#include <filesystem>
+#include <sys/stat.h>
+
+#include "base/error.hpp"
+#include "base/names.hpp"
+#include "sys/fs.hpp"
+
+namespace incus::storage {
+
+using base::fail;
+
+namespace {
+
+constexpr schema::Key keys[] = {
+    {"source", "string", nullptr, "", false, "An existing empty directory that holds the pool, instead of storage-pools/NAME."},
+    {"user.*", "string", nullptr, "", true, "Free for the user's own notes.", true},
+};
+
+/// A key's rule is broken.
+[[noreturn]] void refuse(const std::string &value, const std::string &rule) {
+  fail(ErrorCode::invalid_argument, "config key source, value {}: {}", base::quoted(value), rule);
+}
+
+bool path_is_directory(const std::filesystem::path &p) {
+  struct stat st;
+  return ::stat(p.c_str(), &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+void check_source(const std::string &value) {
+  namespace fs = std::filesystem;
+  if (value.empty() || value[0] != '/' || !base::is_one_line(value)) refuse(value, "must be an absolute path");
+  std::error_code error;
+  fs::path real = fs::canonical(value, error);
+  if (error || !path_is_directory(real)) refuse(value, "must be an existing directory");
+  if (real == "/") refuse(value, "must not be the root directory");
+  // Inside another pool a guest, or that pool's removal, would reach it.
+  for (fs::path at = real; at != at.root_path(); at = at.parent_path())
+    if (path_is_directory(at.parent_path() / "containers") && path_is_directory(at.parent_path() / "containers-snapshots") && path_is_directory(at.parent_path() / "images"))
+      refuse(value, fmt::format("must not lie in the storage pool {}", base::quoted(at.parent_path().string())));
+  auto names = sys::list_directory(sys::open_directory(real).get());
+  // What mkfs makes.
+  std::erase(names, "lost+found");
+  if (!names.empty()) refuse(value, fmt::format("must be empty, but holds {}", base::quoted(names[0])));
+}
+
+} // namespace
+
+std::span<const schema::Key> pool_keys() noexcept { return keys; }
+
+void validate_pool(const Config &config) {
+  for (auto &[name, value] : config) {
+    bool user = name.starts_with("user.") && name.size() > 5;
+    if (name != "source" && !user)
+      fail(ErrorCode::invalid_argument, "config key {} is not known for storage pools of this driver; known are source and user.*", base::quoted(name));
+    if (value.find('\0') != std::string::npos) fail(ErrorCode::invalid_argument, "config key {}: the value may not hold NUL", base::quoted(name));
+    if (name == "source" && !value.empty()) check_source(value);
+  }
+}
+
+} // namespace incus::storage

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+// Configuration keys of pools that are directories.
+#pragma once
+#include <span>
+
+#include "schema/schema.hpp"
+
+namespace incus::storage {
+
+std::span<const schema::Key> pool_keys() noexcept;
+/// For a new pool. On a change pass the changed keys only: a pool in use has a `source` that is not empty.
+void validate_pool(const Config &config);
+
+} // namespace incus::storage

@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: Apache-2.0
+// Pools and volumes of the drivers that keep trees; snapshots are in trees_snapshots.cpp.
+#include "storage/trees.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+#include "base/error.hpp"
+#include "base/names.hpp"
+#include "sys/copy.hpp"
+#include "sys/fault.hpp"
+#include "sys/fs.hpp"
+
+namespace incus::storage {
+
+using base::fail;
+using base::fail_errno;
+using base::Fd;
+using base::quoted;
+using sys::FaultScope;
+
+namespace {
+
+struct PoolDirectory {
+  const char *name;
+  mode_t mode;
+};
+constexpr PoolDirectory pool_directories[] = {{"containers", 0711}, {"containers-snapshots", 0711}, {"images", 0700}, {"custom", 0711}};
+
+constexpr const char *snapshots_directory = "containers-snapshots";
+
+mode_t volume_mode(VolumeType type) { return type == VolumeType::container ? 0100 : type == VolumeType::image ? 0700 : 0711; }
+
+const char *noun(VolumeType type) { return type == VolumeType::container ? "instance" : type == VolumeType::image ? "image" : "volume"; }
+
+/// A directory that may not be there; a link in its place is an error.
+Fd open_if_exists(int dirfd, const std::string &name) {
+  if (!sys::exists_at(dirfd, name)) return {};
+  return sys::open_child(dirfd, name);
+}
+
+} // namespace
+
+const char *volume_directory(VolumeType type) noexcept {
+  switch (type) {
+  case VolumeType::container: return "containers";
+  case VolumeType::image: return "images";
+  case VolumeType::custom: return "custom";
+  }
+  return "custom";
+}
+
+void check_component(const std::string &name) {
+  if (name.empty() || name == "." || name == ".." || name.size() > 240 || name.find_first_of(std::string_view("/~\0", 3)) != std::string::npos)
+    fail(ErrorCode::invalid_argument, "{} cannot name a volume: it must be one path component of at most 240 characters without '~'", quoted(name));
+}
+
+std::string base_name(const std::string &entry) { return entry.substr(0, entry.find('~')); }
+
+Fd TreeDriver::pool() const { return sys::open_directory(context_.directory); }
+
+Fd TreeDriver::type_directory(VolumeType type) const { return sys::open_child(pool().get(), volume_directory(type)); }
+
+Fd TreeDriver::type_directory_if_exists(const char *name) const {
+  struct stat st;
+  if (::stat(context_.directory.c_str(), &st) != 0 && errno == ENOENT) return {};
+  return open_if_exists(pool().get(), name);
+}
+
+std::string TreeDriver::describe(const VolumeRef &vol) const { return fmt::format("{} {} of pool {}", noun(vol.type), quoted(vol.name), quoted(context_.pool)); }
+
+void TreeDriver::explain(const char *verb, const std::string &what, const std::function<void()> &work) const try {
+  work();
+} catch (const Error &e) {
+  if (e.code() == ErrorCode::no_space)
+    throw Error(e.code(), fmt::format("cannot {} {}: no space is left on the pool; delete something on it or give it more", verb, what), e);
+  throw Error(e.code(), fmt::format("cannot {} {}", verb, what), e);
+}
+
+Fd TreeDriver::volume(const VolumeRef &vol) const {
+  check_component(vol.name);
+  Fd parent = type_directory_if_exists(volume_directory(vol.type));
+  Fd dir = parent ? open_if_exists(parent.get(), vol.name) : Fd();
+  if (!dir) fail(ErrorCode::not_found, "{} is not on disk", describe(vol));
+  return dir;
+}
+
+// Pools.
+
+void TreeDriver::create() {
+  FaultScope fault("make pool directories");
+  Fd dir = sys::mkdir_p(AT_FDCWD, context_.directory, 0711);
+  if (::fchmod(dir.get(), 0711) != 0) fail_errno(errno, fmt::format("cannot set the mode of directory {}", quoted(context_.directory)));
+  for (auto &d : pool_directories) sys::make_directory(dir.get(), d.name, d.mode);
+  sys::sync_directory(dir.get());
+}
+
+void TreeDriver::remove() {
+  for (auto type : {VolumeType::container, VolumeType::custom}) {
+    auto names = list(type);
+    if (!names.empty())
+      fail(ErrorCode::conflict, "pool {} cannot be removed: {} {} is on it; delete it first", quoted(context_.pool), noun(type), quoted(names[0]));
+  }
+  struct stat st;
+  if (::stat(context_.directory.c_str(), &st) != 0 && errno == ENOENT) return;
+  Fd dir = pool();
+  for (auto &d : pool_directories) {
+    FaultScope fault("remove pool directory");
+    sys::remove_tree(dir.get(), d.name);
+  }
+  sys::sync_directory(dir.get());
+  if (context_.config.contains("source")) return; // the directory was there before the pool
+  FaultScope fault("remove pool");
+  if (::rmdir(context_.directory.c_str()) != 0 && errno != ENOENT)
+    fail_errno(errno, fmt::format("cannot remove directory {} of pool {}", quoted(context_.directory), quoted(context_.pool)));
+}
+
+StoragePoolResources TreeDriver::resources() {
+  struct statvfs fs;
+  if (::fstatvfs(pool().get(), &fs) != 0) fail_errno(errno, fmt::format("cannot ask for the space of pool {}", quoted(context_.pool)));
+  StoragePoolResources r;
+  r.space = {(fs.f_blocks - fs.f_bfree) * std::uint64_t(fs.f_frsize), fs.f_blocks * std::uint64_t(fs.f_frsize)};
+  r.inodes = {fs.f_files - fs.f_ffree, fs.f_files};
+  return r;
+}
+
+// Volumes.
+
+bool TreeDriver::exists(const VolumeRef &vol) {
+  check_component(vol.name);
+  Fd parent = type_directory_if_exists(volume_directory(vol.type));
+  if (!parent || !sys::exists_at(parent.get(), vol.name)) return false;
+  return vol.type != VolumeType::image || !image_hidden(parent.get(), vol.name);
+}
+
+std::vector<std::string> TreeDriver::list(VolumeType type) {
+  std::vector<std::string> names;
+  auto collect = [&](const char *directory) {
+    Fd dir = type_directory_if_exists(directory);
+    if (!dir) return;
+    for (auto &entry : sys::list_directory(dir.get()))
+      if (type != VolumeType::image || entry.find('~') != std::string::npos || !image_hidden(dir.get(), entry)) names.push_back(base_name(entry));
+  };
+  collect(volume_directory(type));
+  if (type == VolumeType::container) collect(snapshots_directory); // those of an instance that is half removed
+  std::sort(names.begin(), names.end());
+  names.erase(std::unique(names.begin(), names.end()), names.end());
+  return names;
+}
+
+void TreeDriver::make(int parent, const std::string &name, mode_t mode, const Fill &fill) {
+  std::string fresh = name + "~new";
+  sys::remove_tree(parent, fresh); // of a process that was killed
+  try {
+    Fd dir;
+    {
+      FaultScope fault("make volume directory");
+      dir = sys::make_directory(parent, fresh, mode);
+    }
+    fill(dir.get());
+    // A copy has taken the mode of its source.
+    if (::fchmod(dir.get(), mode) != 0) fail_errno(errno, "cannot set the mode of the volume's directory");
+    FaultScope fault("publish volume");
+    sys::rename_at(parent, fresh, parent, name);
+  } catch (...) {
+    try {
+      FaultScope fault("remove half-made volume");
+      sys::remove_tree(parent, fresh);
+    } catch (...) {
+    }
+    throw;
+  }
+  sys::sync_directory(parent);
+}
+
+void TreeDriver::drop(int parent, const std::string &name) {
+  std::string gone = name + "~old";
+  {
+    FaultScope fault("remove half-made volume");
+    sys::remove_tree(parent, gone);
+    sys::remove_tree(parent, name + "~new");
+  }
+  if (!sys::exists_at(parent, name)) return;
+  {
+    FaultScope fault("unpublish volume");
+    sys::rename_at(parent, name, parent, gone);
+  }
+  FaultScope fault("remove volume");
+  sys::remove_tree(parent, gone);
+}
+
+void TreeDriver::copy_root(int from, int to, From kind, const Progress &progress) {
+  auto files = kind == From::volume ? root_files() : std::vector<std::string>();
+  sys::CopyOptions options;
+  options.only = [&](const char *name) {
+    return std::strcmp(name, root_name()) == 0 || std::strcmp(name, "metadata.yaml") == 0 || std::strcmp(name, "templates") == 0 ||
+           std::find(files.begin(), files.end(), name) != files.end();
+  };
+  if (progress) options.progress = [&](std::uint64_t bytes) { progress(bytes, 0); };
+  sys::copy_tree(from, to, options);
+  sys::open_child(to, root_name()); // a link or a file in its place is refused
+}
+
+void TreeDriver::create_empty(const VolumeRef &vol) {
+  check_component(vol.name);
+  explain("create", describe(vol), [&] {
+    Fd parent = type_directory(vol.type);
+    if (sys::exists_at(parent.get(), vol.name)) fail(ErrorCode::already_exists, "it is on disk already");
+    make(parent.get(), vol.name, volume_mode(vol.type), [&](int dir) {
+      if (vol.type != VolumeType::container) return;
+      fill_empty(dir);
+      finish_root(dir);
+    });
+  });
+}
+
+void TreeDriver::create_image(const VolumeRef &image, const std::function<void(int)> &fill) {
+  check_component(image.name);
+  explain("unpack", describe(image), [&] {
+    Fd images = type_directory(VolumeType::image);
+    if (revive_image(images.get(), image.name)) return;
+    if (sys::exists_at(images.get(), image.name)) fail(ErrorCode::already_exists, "it is on disk already");
+    make(images.get(), image.name, volume_mode(VolumeType::image), [&](int dir) {
+      {
+        FaultScope fault("unpack image");
+        fill(dir);
+      }
+      // What came from outside may have planted other things under these names.
+      sys::open_child(dir, "rootfs");
+      if (sys::exists_at(dir, "templates")) sys::open_child(dir, "templates");
+      struct stat st;
+      if (::fstatat(dir, "metadata.yaml", &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISREG(st.st_mode))
+        fail(ErrorCode::corrupt, "metadata.yaml of the image is not a regular file");
+      sys::sync_filesystem(dir);
+    });
+  });
+}
+
+void TreeDriver::create_from_image(const VolumeRef &vol, const VolumeRef &image, const Progress &progress) {
+  check_component(vol.name);
+  check_component(image.name);
+  explain("create", describe(vol), [&] {
+    Fd parent = type_directory(vol.type), images = type_directory(VolumeType::image);
+    if (sys::exists_at(parent.get(), vol.name)) fail(ErrorCode::already_exists, "it is on disk already");
+    if (!sys::exists_at(images.get(), image.name) || image_hidden(images.get(), image.name)) fail(ErrorCode::not_found, "{} is not on disk", describe(image));
+    Fd from = sys::open_child(images.get(), image.name);
+    make(parent.get(), vol.name, volume_mode(vol.type), [&](int dir) {
+      fill_from_image(dir, from.get(), image, progress);
+      finish_root(dir);
+    });
+  });
+}
+
+void TreeDriver::create_copy(const VolumeRef &vol, const VolumeRef &source, const std::optional<std::string> &snapshot, const Progress &progress) {
+  check_component(vol.name);
+  if (vol.type != VolumeType::container || source.type != VolumeType::container) fail(ErrorCode::not_supported, "only instances can be copied");
+  explain("copy to", describe(vol), [&] {
+    Fd parent = type_directory(vol.type);
+    if (sys::exists_at(parent.get(), vol.name)) fail(ErrorCode::already_exists, "it is on disk already");
+    Fd from = snapshot ? open_snapshot(source, *snapshot) : volume(source);
+    make(parent.get(), vol.name, volume_mode(vol.type), [&](int dir) {
+      copy_root(from.get(), dir, From::volume, progress);
+      finish_root(dir);
+    });
+  });
+}
+
+void TreeDriver::remove_volume(const VolumeRef &vol) {
+  check_component(vol.name);
+  Fd parent = type_directory_if_exists(volume_directory(vol.type));
+  std::vector<std::string> was;
+  explain("delete", describe(vol), [&] {
+    if (vol.type == VolumeType::container && parent) {
+      for (auto entry : {vol.name, vol.name + "~new", vol.name + "~old"})
+        if (Fd dir = open_if_exists(parent.get(), entry)) note_root(dir.get(), was);
+    }
+    if (vol.type == VolumeType::image && parent && sys::exists_at(parent.get(), vol.name) && !release_image(parent.get(), vol.name)) return;
+    if (parent) {
+      drop(parent.get(), vol.name);
+      sys::sync_directory(parent.get());
+    }
+    if (vol.type != VolumeType::container) return;
+    if (Fd snapshots = type_directory_if_exists(snapshots_directory)) {
+      for (auto entry : {vol.name, vol.name + "~old"})
+        if (Fd of = open_if_exists(snapshots.get(), entry))
+          for (auto &s : sys::list_directory(of.get()))
+            if (Fd dir = open_if_exists(of.get(), s)) note_root(dir.get(), was);
+      drop(snapshots.get(), vol.name);
+      sys::sync_directory(snapshots.get());
+    }
+    roots_removed(was);
+  });
+}
+
+void TreeDriver::rename(const VolumeRef &vol, const std::string &new_name) {
+  check_component(vol.name);
+  check_component(new_name);
+  explain("rename", describe(vol), [&] {
+    bool found = false;
+    auto step = [&](const char *directory) {
+      Fd dir = type_directory_if_exists(directory);
+      if (!dir) return;
+      bool from = sys::exists_at(dir.get(), vol.name), to = sys::exists_at(dir.get(), new_name);
+      if (from && to) fail(ErrorCode::already_exists, "{} is on disk already", quoted(new_name));
+      if (from) {
+        FaultScope fault("rename volume");
+        sys::rename_at(dir.get(), vol.name, dir.get(), new_name);
+      }
+      if (from || to) sys::sync_directory(dir.get());
+      found |= from || to;
+    };
+    step(volume_directory(vol.type));
+    if (!found) fail(ErrorCode::not_found, "it is not on disk");
+    if (vol.type == VolumeType::container) step(snapshots_directory);
+  });
+}
+
+std::uint64_t TreeDriver::usage(const VolumeRef &vol) {
+  if (vol.type == VolumeType::container) return sys::tree_usage(volume(vol).get(), root_name()).bytes;
+  volume(vol);
+  return sys::tree_usage(type_directory(vol.type).get(), vol.name).bytes;
+}
+
+int TreeDriver::open_volume(const VolumeRef &vol) { return volume(vol).release(); }
+
+} // namespace incus::storage

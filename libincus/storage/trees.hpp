@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+// What drivers share that keep volumes as directory trees on any file system. A driver says what an instance's root consists of; names, half-made
+// volumes, snapshots, restores and durability are here.
+//
+// Layout below the pool's directory (mode):
+//   containers/ (0711)            NAME/ (0100)       the driver's root, metadata.yaml, templates/, backup.yaml
+//   containers-snapshots/ (0711)  NAME/ (0700) SNAP/ (0100)
+//   images/ (0700)                FINGERPRINT/ (0700)  metadata.yaml, templates/, rootfs/
+//   custom/ (0711)                NAME/ (0711)
+// An instance's directory is 0100 so that no user of the host reaches a set-uid file that a guest made.
+//
+// A volume (or snapshot) is made as NAME~new and renamed when it is whole and on disk; it is removed as NAME~old. '~' is in no name, so list()
+// reports these as NAME and remove_volume(NAME) removes them. Calls on one volume are serialised, so there is at most one of each.
+//
+// Durable: what create, copy, snapshot and restore made outlasts a power loss once they return. Contents are synced before the rename (few files
+// one by one, more by one syncfs; see sys/copy.hpp), the directory that holds the name after it.
+#pragma once
+#include <mutex>
+
+#include "base/fd.hpp"
+#include "storage/driver.hpp"
+
+namespace incus::storage {
+
+class TreeDriver : public Driver, public SnapshotOps {
+public:
+  explicit TreeDriver(const DriverContext &context) : context_(context) {}
+
+  void create() override;
+  void remove() override;
+  StoragePoolResources resources() override;
+  bool exists(const VolumeRef &vol) override;
+  std::vector<std::string> list(VolumeType type) override;
+  void create_empty(const VolumeRef &vol) override;
+  void create_image(const VolumeRef &image, const std::function<void(int dirfd)> &fill) override;
+  void create_from_image(const VolumeRef &vol, const VolumeRef &image, const Progress &progress) override;
+  void create_copy(const VolumeRef &vol, const VolumeRef &source, const std::optional<std::string> &snapshot, const Progress &progress) override;
+  void remove_volume(const VolumeRef &vol) override;
+  void rename(const VolumeRef &vol, const std::string &new_name) override;
+  std::uint64_t usage(const VolumeRef &vol) override;
+  int open_volume(const VolumeRef &vol) override;
+  SnapshotOps *snapshots() override { return this; }
+
+  // SnapshotOps
+  void create(const VolumeRef &vol, const std::string &snapshot, const Progress &progress) override;
+  void remove(const VolumeRef &vol, const std::string &snapshot) override;
+  void rename(const VolumeRef &vol, const std::string &snapshot, const std::string &new_name) override;
+  std::vector<std::string> list(const VolumeRef &vol) override;
+  std::uint64_t usage(const VolumeRef &vol, const std::string &snapshot) override;
+  void restore_prepare(const VolumeRef &vol, const std::string &snapshot, const Progress &progress) override;
+  void restore_commit(const VolumeRef &vol) override;
+  void restore_abandon(const VolumeRef &vol) override;
+
+protected:
+  using Fill = std::function<void(int dirfd)>;
+
+  /// The directory of a volume that holds an instance's files: "rootfs", or "upper".
+  virtual const char *root_name() const = 0;
+  /// Small files beside it that belong to it: copied, snapshotted and restored with it.
+  virtual std::vector<std::string> root_files() const = 0;
+  /// Makes the parts of an instance's new volume; `image` is a descriptor of the image volume's directory.
+  virtual void fill_empty(int dirfd) = 0;
+  virtual void fill_from_image(int dirfd, int image, const VolumeRef &ref, const Progress &progress) = 0;
+  /// Makes what a volume that can be started has and a snapshot has not; may be repeated.
+  virtual void finish_root(int) {}
+  /// Images that are there but not the store's any more.
+  virtual bool image_hidden(int /*images*/, const std::string & /*name*/) { return false; }
+  /// Before an image is removed: false keeps it.
+  virtual bool release_image(int /*images*/, const std::string & /*name*/) { return true; }
+  /// True: the image is there again by this, nothing is to be made.
+  virtual bool revive_image(int /*images*/, const std::string & /*name*/) { return false; }
+  /// After volumes or snapshots that stood on something have gone; `was` is what their root files said.
+  virtual void roots_removed(const std::vector<std::string> & /*was*/) {}
+  /// What a volume's or snapshot's directory stands on, for roots_removed.
+  virtual void note_root(int /*dirfd*/, std::vector<std::string> & /*was*/) {}
+
+  base::Fd pool() const;
+  base::Fd type_directory(VolumeType type) const;
+  /// Empty when the pool has none.
+  base::Fd type_directory_if_exists(const char *name) const;
+  base::Fd volume(const VolumeRef &vol) const;
+  base::Fd snapshot_directory(const VolumeRef &vol) const;
+  base::Fd open_snapshot(const VolumeRef &vol, const std::string &snapshot) const;
+  /// Makes NAME by way of NAME~new.
+  void make(int parent, const std::string &name, mode_t mode, const Fill &fill);
+  /// Removes NAME with what is half-made or half-removed of it, by way of NAME~old.
+  void drop(int parent, const std::string &name);
+  /// Copies the root, its files (not from an image, which could hold others of these names), metadata.yaml and templates/.
+  enum class From { volume, image };
+  void copy_root(int from, int to, From kind, const Progress &progress);
+  /// Runs `work`; an error of it is told with pool and volume.
+  void explain(const char *verb, const std::string &what, const std::function<void()> &work) const;
+  std::string describe(const VolumeRef &vol) const;
+
+  DriverContext context_;
+};
+
+/// Throws invalid_argument unless `name` is one path component without '~'.
+void check_component(const std::string &name);
+/// NAME of "NAME", "NAME~new" and "NAME~old".
+std::string base_name(const std::string &entry);
+
+} // namespace incus::storage

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+// Snapshots of the drivers that keep trees: whole copies of the root (which share blocks where the file system can).
+//
+// A restore makes ROOT.restore beside ROOT, with FILE.restore for each small file that belongs to the root (empty: the snapshot has none). The
+// rename to ROOT.restore comes last, so what is there is whole. The commit renames ROOT to ROOT.old and ROOT.restore to ROOT, then the
+// files, then removes ROOT.old: from every state in between, the same steps lead to the end.
+#include "storage/trees.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "base/error.hpp"
+#include "base/names.hpp"
+#include "sys/copy.hpp"
+#include "sys/fault.hpp"
+#include "sys/fs.hpp"
+
+namespace incus::storage {
+
+using base::fail;
+using base::Fd;
+using base::quoted;
+using sys::FaultScope;
+
+namespace {
+
+void remove_name(int dirfd, const std::string &name) {
+  if (::unlinkat(dirfd, name.c_str(), 0) != 0 && errno != ENOENT) base::fail_errno(errno, fmt::format("cannot remove {}", quoted(name)));
+}
+
+void only_instances(const VolumeRef &vol) {
+  check_component(vol.name);
+  if (vol.type != VolumeType::container) fail(ErrorCode::not_supported, "only instances have snapshots");
+}
+
+} // namespace
+
+/// Empty when the instance has none.
+Fd TreeDriver::snapshot_directory(const VolumeRef &vol) const {
+  only_instances(vol);
+  Fd all = type_directory_if_exists("containers-snapshots");
+  if (!all || !sys::exists_at(all.get(), vol.name)) return {};
+  return sys::open_child(all.get(), vol.name);
+}
+
+Fd TreeDriver::open_snapshot(const VolumeRef &vol, const std::string &snapshot) const {
+  check_component(snapshot);
+  Fd of = snapshot_directory(vol);
+  if (!of || !sys::exists_at(of.get(), snapshot)) fail(ErrorCode::not_found, "snapshot {} of {} is not on disk", quoted(snapshot), describe(vol));
+  return sys::open_child(of.get(), snapshot);
+}
+
+void TreeDriver::create(const VolumeRef &vol, const std::string &snapshot, const Progress &progress) {
+  only_instances(vol);
+  check_component(snapshot);
+  explain("snapshot", describe(vol), [&] {
+    Fd from = volume(vol);
+    Fd all = sys::open_child(pool().get(), "containers-snapshots");
+    Fd of;
+    {
+      FaultScope fault("make snapshot directory");
+      bool first = !sys::exists_at(all.get(), vol.name);
+      of = sys::make_directory(all.get(), vol.name, 0700);
+      if (first) sys::sync_directory(all.get());
+    }
+    if (sys::exists_at(of.get(), snapshot)) fail(ErrorCode::already_exists, "snapshot {} is on disk already", quoted(snapshot));
+    try {
+      make(of.get(), snapshot, 0100, [&](int dir) { copy_root(from.get(), dir, From::volume, progress); });
+    } catch (...) {
+      ::unlinkat(all.get(), vol.name.c_str(), AT_REMOVEDIR); // unless others are in it
+      throw;
+    }
+  });
+}
+
+void TreeDriver::remove(const VolumeRef &vol, const std::string &snapshot) {
+  check_component(snapshot);
+  Fd of = snapshot_directory(vol);
+  if (!of) return;
+  explain("delete a snapshot of", describe(vol), [&] {
+    std::vector<std::string> was;
+    for (auto entry : {snapshot, snapshot + "~new", snapshot + "~old"})
+      if (sys::exists_at(of.get(), entry)) note_root(sys::open_child(of.get(), entry).get(), was);
+    drop(of.get(), snapshot);
+    sys::sync_directory(of.get());
+    Fd all = sys::open_child(pool().get(), "containers-snapshots");
+    ::unlinkat(all.get(), vol.name.c_str(), AT_REMOVEDIR); // unless others are in it
+    roots_removed(was);
+  });
+}
+
+void TreeDriver::rename(const VolumeRef &vol, const std::string &snapshot, const std::string &new_name) {
+  check_component(snapshot);
+  check_component(new_name);
+  explain("rename a snapshot of", describe(vol), [&] {
+    Fd of = snapshot_directory(vol);
+    bool from = of && sys::exists_at(of.get(), snapshot), to = of && sys::exists_at(of.get(), new_name);
+    if (!from && !to) fail(ErrorCode::not_found, "snapshot {} is not on disk", quoted(snapshot));
+    if (from && to) fail(ErrorCode::already_exists, "snapshot {} is on disk already", quoted(new_name));
+    if (from) {
+      FaultScope fault("rename snapshot");
+      sys::rename_at(of.get(), snapshot, of.get(), new_name);
+    }
+    sys::sync_directory(of.get());
+  });
+}
+
+std::vector<std::string> TreeDriver::list(const VolumeRef &vol) {
+  std::vector<std::string> names;
+  if (Fd of = snapshot_directory(vol))
+    for (auto &entry : sys::list_directory(of.get())) names.push_back(base_name(entry));
+  std::sort(names.begin(), names.end());
+  names.erase(std::unique(names.begin(), names.end()), names.end());
+  return names;
+}
+
+std::uint64_t TreeDriver::usage(const VolumeRef &vol, const std::string &snapshot) {
+  return sys::tree_usage(open_snapshot(vol, snapshot).get(), root_name()).bytes;
+}
+
+void TreeDriver::restore_prepare(const VolumeRef &vol, const std::string &snapshot, const Progress &progress) {
+  explain("restore", describe(vol), [&] {
+    Fd from = open_snapshot(vol, snapshot), dir = volume(vol);
+    std::string root = root_name(), fresh = root + ".restore~new", ready = root + ".restore";
+    {
+      FaultScope fault("remove old restore");
+      sys::remove_tree(dir.get(), ready);
+      sys::remove_tree(dir.get(), fresh);
+    }
+    try {
+      Fd source = sys::open_child(from.get(), root), target;
+      {
+        FaultScope fault("make restore directory");
+        target = sys::make_directory(dir.get(), fresh, 0700);
+      }
+      sys::CopyOptions options;
+      if (progress) options.progress = [&](std::uint64_t bytes) { progress(bytes, 0); };
+      sys::copy_tree(source.get(), target.get(), options);
+      for (auto &file : root_files()) {
+        FaultScope fault("write restore file");
+        sys::atomic_write(dir.get(), file + ".restore", sys::read_file_if_exists(from.get(), file).value_or(""), 0600);
+      }
+      FaultScope fault("publish restore");
+      sys::rename_at(dir.get(), fresh, dir.get(), ready);
+    } catch (...) {
+      try {
+        sys::remove_tree(dir.get(), fresh);
+      } catch (...) {
+      }
+      throw;
+    }
+    sys::sync_directory(dir.get());
+  });
+}
+
+void TreeDriver::restore_commit(const VolumeRef &vol) {
+  explain("restore", describe(vol), [&] {
+    Fd dir = volume(vol);
+    std::string root = root_name(), ready = root + ".restore", old = root + ".old";
+    std::vector<std::string> was;
+    note_root(dir.get(), was);
+    if (sys::exists_at(dir.get(), ready)) {
+      if (sys::exists_at(dir.get(), root)) {
+        sys::remove_tree(dir.get(), old); // of an earlier restore
+        FaultScope fault("put old root aside");
+        sys::rename_at(dir.get(), root, dir.get(), old);
+      }
+      FaultScope fault("put restored root in place");
+      sys::rename_at(dir.get(), ready, dir.get(), root);
+    }
+    for (auto &file : root_files()) {
+      std::string from = file + ".restore";
+      auto text = sys::read_file_if_exists(dir.get(), from);
+      if (!text) continue;
+      FaultScope fault("put restored file in place");
+      if (!text->empty()) {
+        sys::rename_at(dir.get(), from, dir.get(), file, true);
+      } else {
+        remove_name(dir.get(), file);
+        remove_name(dir.get(), from);
+      }
+    }
+    finish_root(dir.get());
+    sys::sync_directory(dir.get());
+    {
+      FaultScope fault("remove old root");
+      sys::remove_tree(dir.get(), old);
+    }
+    roots_removed(was);
+  });
+}
+
+void TreeDriver::restore_abandon(const VolumeRef &vol) {
+  if (!exists(vol)) return;
+  explain("undo the restore of", describe(vol), [&] {
+    Fd dir = volume(vol);
+    std::string root = root_name(), old = root + ".old";
+    if (!sys::exists_at(dir.get(), root) && sys::exists_at(dir.get(), old)) {
+      FaultScope fault("put old root back");
+      sys::rename_at(dir.get(), old, dir.get(), root);
+    }
+    FaultScope fault("remove restored root");
+    sys::remove_tree(dir.get(), root + ".restore");
+    sys::remove_tree(dir.get(), root + ".restore~new");
+    for (auto &file : root_files()) {
+      remove_name(dir.get(), file + ".restore");
+      remove_name(dir.get(), file + ".restore~tmp");
+    }
+  });
+}
+
+} // namespace incus::storage

@@ -1,0 +1,458 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sys/copy.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <linux/magic.h>
+#include <linux/openat2.h>
+#include <memory>
+#include <mutex>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+#include <unordered_map>
+#include <vector>
+
+#include "base/error.hpp"
+#include "base/names.hpp"
+#include "sys/fault.hpp"
+#include "sys/fs.hpp"
+#include "sys/tree.hpp"
+
+namespace incus::sys {
+
+using base::fail_errno;
+using base::Fd;
+using base::quoted;
+
+namespace {
+
+#ifndef XFS_SUPER_MAGIC
+constexpr long XFS_SUPER_MAGIC = 0x58465342;
+#endif
+
+/// A failed system call on one name; the copy adds the path.
+struct Failure {
+  int err;
+  const char *what;
+};
+[[noreturn]] void failure(const char *what) { throw Failure{errno, what}; }
+
+/// This thread's buffer for contents.
+constexpr std::size_t buffer_size = 256 * 1024;
+char *buffer() {
+  thread_local std::unique_ptr<char[]> b(new char[buffer_size]);
+  return b.get();
+}
+
+timespec time_of(const statx_timestamp &t) { return {static_cast<time_t>(t.tv_sec), static_cast<long>(t.tv_nsec)}; }
+dev_t device_of(const struct statx &st) { return makedev(st.stx_rdev_major, st.stx_rdev_minor); }
+
+/// Of an open file (name empty), or of a name that may be a link. False when it is gone.
+bool look(int dirfd, const char *name, struct statx &st) {
+  if (::statx(dirfd, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | (*name ? 0 : AT_EMPTY_PATH), STATX_BASIC_STATS | STATX_BTIME, &st) == 0) return true;
+  if (errno == ENOENT) return false;
+  failure("look at");
+}
+
+Fd open_entry(int dirfd, const char *name, int flags) noexcept {
+  open_how how{};
+  how.flags = static_cast<std::uint64_t>(flags) | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV;
+  for (;;) {
+    long fd = ::syscall(SYS_openat2, dirfd, name, &how, sizeof how);
+    if (fd >= 0 || (errno != EINTR && errno != EAGAIN)) return Fd(static_cast<int>(fd));
+  }
+}
+
+/// Extended attributes by descriptor, or by a name that may be a link or a device (through /proc, as only that does not open it).
+struct Xattrs {
+  explicit Xattrs(int fd) : fd_(fd) {}
+  Xattrs(int dirfd, const char *name) { path_ = fmt::format("/proc/self/fd/{}/{}", dirfd, name); }
+  ssize_t list(char *to, std::size_t size) const { return fd_ >= 0 ? ::flistxattr(fd_, to, size) : ::llistxattr(path_.c_str(), to, size); }
+  ssize_t get(const char *name, char *to, std::size_t size) const {
+    return fd_ >= 0 ? ::fgetxattr(fd_, name, to, size) : ::lgetxattr(path_.c_str(), name, to, size);
+  }
+  int set(const char *name, const char *value, std::size_t size) const {
+    return fd_ >= 0 ? ::fsetxattr(fd_, name, value, size, 0) : ::lsetxattr(path_.c_str(), name, value, size, 0);
+  }
+
+private:
+  int fd_ = -1;
+  std::string path_;
+};
+
+void copy_xattrs(const Xattrs &from, const Xattrs &to) {
+  char small[1024];
+  std::vector<char> large;
+  char *names = small;
+  ssize_t n = from.list(small, sizeof small);
+  if (n == 0) return;
+  if (n < 0 && errno == ERANGE) {
+    large.resize(65536);
+    names = large.data();
+    n = from.list(names, large.size());
+  }
+  if (n < 0 && (errno == EOPNOTSUPP || errno == ENOENT)) return;
+  if (n < 0) failure("list the extended attributes of");
+  std::vector<char> value(4096);
+  for (const char *name = names; name < names + n; name += std::strlen(name) + 1) {
+    // The identity of one mounted overlay; a copy is another one.
+    if (std::strcmp(name, "trusted.overlay.uuid") == 0) continue;
+    ssize_t size = from.get(name, value.data(), value.size());
+    if (size < 0 && errno == ERANGE) {
+      value.resize(65536);
+      size = from.get(name, value.data(), value.size());
+    }
+    if (size < 0 && (errno == ENODATA || errno == ENOENT)) continue;
+    if (size < 0) failure("read an extended attribute of");
+    if (to.set(name, value.data(), static_cast<std::size_t>(size)) != 0) failure("set an extended attribute of");
+  }
+}
+
+/// The order matters: a change of owner drops capabilities and set-uid bits, an ACL changes the mode.
+void set_attributes(int from, int to, const struct statx &st) {
+  if (::fchown(to, st.stx_uid, st.stx_gid) != 0) failure("set the owner of");
+  copy_xattrs(Xattrs(from), Xattrs(to));
+  if (::fchmod(to, st.stx_mode & 07777) != 0) failure("set the mode of");
+  timespec times[2] = {time_of(st.stx_atime), time_of(st.stx_mtime)};
+  if (::futimens(to, times) != 0) failure("set the times of");
+}
+
+/// The same file under two names; with the birth time, as an inode number may be given anew while a running system is copied.
+struct LinkKey {
+  std::uint64_t inode, device, born;
+  bool operator==(const LinkKey &) const = default;
+};
+struct LinkHash {
+  std::size_t operator()(const LinkKey &k) const noexcept { return std::hash<std::uint64_t>{}(k.inode * 0x9e3779b97f4a7c15u ^ k.device ^ k.born); }
+};
+struct LinkTarget {
+  TreeNode *directory;
+  std::string name;
+};
+
+class Copier {
+public:
+  Copier(int source, int target, const CopyOptions &options)
+      : source_(source), target_(target), options_(options), reflink_(options.reflink), walk_(options.threads) {
+    struct statfs fs;
+    if (::fstatfs(target, &fs) == 0) {
+      in_memory_ = fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC;
+      // There a sync of the directory written last commits every change of names and inodes made before it.
+      ordered_ = fs.f_type == EXT4_SUPER_MAGIC || fs.f_type == XFS_SUPER_MAGIC;
+    }
+  }
+
+  CopyResult run() {
+    walk_.run([this](TreeNode &node) { visit(node); });
+    make_durable();
+    return {files_, bytes_, reflinked_};
+  }
+
+private:
+  struct Dirs {
+    TreeNode &node;
+    int from, to;
+  };
+
+  void visit(TreeNode &node) {
+    Fd from = open_node(source_, node);
+    int err = errno;
+    Fd to = open_node(target_, node);
+    if (!to) fail_errno(errno, fmt::format("cannot open the copy of directory {}", quoted(tree_path(node))));
+    if (!from) {
+      if (err == EXDEV) { // a mount point: what it covers cannot be seen from here
+        ::fchmod(to.get(), 0755);
+        return;
+      }
+      if (err == ENOENT || err == ENOTDIR || err == ELOOP) return; // vanished
+      fail_errno(err, fmt::format("cannot open directory {}", quoted(tree_path(node))));
+    }
+    struct Entry {
+      std::uint64_t inode;
+      unsigned char type;
+      std::string name;
+    };
+    std::vector<Entry> entries;
+    for_each_entry(from.get(), [&](const char *name, unsigned char type, std::uint64_t inode) {
+      if (node.parent || !options_.only || options_.only(name)) entries.push_back({inode, type, name});
+    });
+    std::sort(entries.begin(), entries.end(), [](const Entry &a, const Entry &b) { return a.inode < b.inode; }); // the order of the disk
+    Dirs dirs{node, from.get(), to.get()};
+    for (auto &e : entries) {
+      if (walk_.stopped()) return;
+      try {
+        copy_entry(dirs, e.name.c_str(), e.type);
+      } catch (const Failure &f) {
+        fail_errno(f.err, fmt::format("cannot {} {}", f.what, quoted(tree_path(node, e.name.c_str()))));
+      }
+      report(0, 1);
+    }
+    if (!node.parent) fault_point("copy tree");
+    try {
+      struct statx st;
+      look(from.get(), "", st);
+      set_attributes(from.get(), to.get(), st);
+    } catch (const Failure &f) {
+      fail_errno(f.err, fmt::format("cannot {} directory {}", f.what, quoted(tree_path(node))));
+    }
+  }
+
+  void copy_entry(const Dirs &d, const char *name, unsigned char type) {
+    struct statx st;
+    if (type == DT_UNKNOWN) {
+      if (!look(d.from, name, st)) return;
+      type = IFTODT(st.stx_mode);
+    }
+    switch (type) {
+    case DT_DIR:
+      // A directory that changes while it is read may tell a name twice.
+      if (::mkdirat(d.to, name, 0700) != 0) {
+        if (errno == EEXIST) return;
+        failure("make directory");
+      }
+      files_++;
+      walk_.add(d.node, name);
+      return;
+    case DT_REG: return copy_regular(d, name);
+    case DT_SOCK: return;
+    default: return copy_special(d, name);
+    }
+  }
+
+  /// Makes a name by `make`, or as a further name of a file copied already; true when it was made.
+  template <class Make> bool make_or_link(const Dirs &d, const char *name, const struct statx &st, const Make &make) {
+    if (st.stx_nlink < 2) {
+      make();
+      return true;
+    }
+    LinkKey key{st.stx_ino, makedev(st.stx_dev_major, st.stx_dev_minor),
+                st.stx_mask & STATX_BTIME ? static_cast<std::uint64_t>(st.stx_btime.tv_sec) * 1000000000u + st.stx_btime.tv_nsec : 0};
+    std::lock_guard lock(links_mutex_);
+    auto it = links_.find(key);
+    if (it != links_.end()) {
+      Fd other;
+      if (it->second.directory != &d.node) {
+        other = open_node(target_, *it->second.directory);
+        if (!other) failure("open the directory of a hard link of");
+      }
+      if (::linkat(other ? other.get() : d.to, it->second.name.c_str(), d.to, name, 0) == 0 || errno == EEXIST) return false;
+      if (errno != EMLINK) failure("make hard link");
+    }
+    make();
+    links_.insert_or_assign(key, LinkTarget{&d.node, name});
+    return true;
+  }
+
+  void copy_regular(const Dirs &d, const char *name) {
+    Fd from = open_entry(d.from, name, O_RDONLY | O_NOATIME);
+    if (!from && errno == EPERM) from = open_entry(d.from, name, O_RDONLY);
+    if (!from) {
+      // Gone, replaced by a link or socket, or covered by a mount.
+      if (errno == ENOENT || errno == ELOOP || errno == ENOTDIR || errno == ENXIO || errno == EXDEV) return;
+      failure("open file");
+    }
+    struct statx st;
+    look(from.get(), "", st);
+    if (!S_ISREG(st.stx_mode)) return; // replaced meanwhile
+    Fd to;
+    bool made = make_or_link(d, name, st, [&] {
+      to = open_entry_new(d.to, name);
+      if (!to && errno != EEXIST) failure("make file");
+    });
+    if (made && !to) return; // told twice
+    files_++;
+    if (!made) return;
+    copy_data(from.get(), to.get(), st);
+    set_attributes(from.get(), to.get(), st);
+    if (st.stx_size) keep_for_sync(std::move(to));
+  }
+
+  static Fd open_entry_new(int dirfd, const char *name) noexcept {
+    return Fd(::openat(dirfd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+  }
+
+  void copy_special(const Dirs &d, const char *name) {
+    struct statx st;
+    if (!look(d.from, name, st)) return;
+    std::string link;
+    if (S_ISLNK(st.stx_mode)) {
+      char text[4096];
+      ssize_t n = ::readlinkat(d.from, name, text, sizeof text);
+      if (n < 0 && (errno == ENOENT || errno == EINVAL)) return;
+      if (n < 0) failure("read link");
+      link.assign(text, static_cast<std::size_t>(n));
+    } else if (!S_ISCHR(st.stx_mode) && !S_ISBLK(st.stx_mode) && !S_ISFIFO(st.stx_mode)) {
+      return; // replaced meanwhile
+    }
+    bool told_twice = false;
+    bool made = make_or_link(d, name, st, [&] {
+      int r = S_ISLNK(st.stx_mode) ? ::symlinkat(link.c_str(), d.to, name) : ::mknodat(d.to, name, (st.stx_mode & S_IFMT) | 0600, device_of(st));
+      if (r == 0) return;
+      if (errno != EEXIST) failure(S_ISLNK(st.stx_mode) ? "make link" : "make device node");
+      told_twice = true;
+    });
+    if (told_twice) return;
+    files_++;
+    if (!made) return;
+    if (::fchownat(d.to, name, st.stx_uid, st.stx_gid, AT_SYMLINK_NOFOLLOW) != 0) failure("set the owner of");
+    copy_xattrs(Xattrs(d.from, name), Xattrs(d.to, name));
+    if (!S_ISLNK(st.stx_mode) && ::fchmodat(d.to, name, st.stx_mode & 07777, 0) != 0) failure("set the mode of");
+    timespec times[2] = {time_of(st.stx_atime), time_of(st.stx_mtime)};
+    if (::utimensat(d.to, name, times, AT_SYMLINK_NOFOLLOW) != 0) failure("set the times of");
+  }
+
+  void copy_data(int from, int to, const struct statx &st) {
+    if (st.stx_size == 0) return;
+    if (reflink_) {
+      if (::ioctl(to, FICLONE, from) == 0) {
+        reflinked_ = true;
+        return report(st.stx_size, 0);
+      }
+      if (errno == ENOSPC || errno == EDQUOT) failure("write");
+      if (errno == EOPNOTSUPP || errno == ENOTTY || errno == EXDEV || errno == ENOSYS) reflink_ = false;
+    }
+    off_t size = static_cast<off_t>(st.stx_size);
+    if (static_cast<off_t>(st.stx_blocks) * 512 >= size) return copy_range(from, to, 0, size);
+    off_t at = 0;
+    while (at < size) {
+      off_t data = ::lseek(from, at, SEEK_DATA);
+      if (data < 0 && errno == ENXIO) break; // a hole to the end
+      if (data < 0) return copy_range(from, to, at, size - at);
+      off_t hole = ::lseek(from, data, SEEK_HOLE);
+      if (hole < 0) hole = size;
+      copy_range(from, to, data, std::min(hole, size) - data);
+      at = hole;
+    }
+    if (::ftruncate(to, size) != 0) failure("write");
+  }
+
+  void copy_range(int from, int to, off_t at, off_t length) {
+    while (length > 0) {
+      if (length > static_cast<off_t>(buffer_size) && kernel_copy_) {
+        off_t in = at, out = at;
+        ssize_t n = ::copy_file_range(from, &in, to, &out, static_cast<std::size_t>(std::min<off_t>(length, 8 << 20)), 0);
+        if (n > 0) {
+          at += n;
+          length -= n;
+          report(static_cast<std::uint64_t>(n), 0);
+          continue;
+        }
+        if (n == 0) return; // cut short meanwhile
+        if (errno == EINTR) continue;
+        if (errno != EXDEV && errno != EINVAL && errno != EOPNOTSUPP && errno != ENOSYS) failure("write");
+        kernel_copy_ = false;
+      }
+      char *b = buffer();
+      ssize_t n = ::pread(from, b, static_cast<std::size_t>(std::min<off_t>(length, buffer_size)), at);
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) failure("read");
+      if (n == 0) return;
+      for (ssize_t done = 0; done < n;) {
+        ssize_t w = ::pwrite(to, b + done, static_cast<std::size_t>(n - done), at + done);
+        if (w < 0 && errno == EINTR) continue;
+        if (w < 0) failure("write");
+        done += w;
+      }
+      at += n;
+      length -= n;
+      report(static_cast<std::uint64_t>(n), 0);
+    }
+  }
+
+  void report(std::uint64_t bytes, unsigned entries) {
+    bytes_ += bytes;
+    std::uint64_t steps = step_ += bytes + entries * 32768u;
+    if (!options_.progress || steps < (8 << 20)) return;
+    std::unique_lock lock(progress_mutex_, std::try_to_lock);
+    if (!lock) return;
+    step_ = 0;
+    options_.progress(bytes_);
+  }
+
+  static constexpr std::size_t few = 8;
+
+  void keep_for_sync(Fd to) {
+    if (!options_.durable || in_memory_) return;
+    std::lock_guard lock(sync_mutex_);
+    if (++written_ > few) unsynced_.clear();
+    else unsynced_.push_back(std::move(to));
+  }
+
+  /// A few files are synced one by one; for many, the file system once.
+  void make_durable() {
+    if (!options_.durable || in_memory_) return;
+    if (written_ > few || !ordered_) return sync_filesystem(target_);
+    for (auto &fd : unsynced_) ::sync_file_range(fd.get(), 0, 0, SYNC_FILE_RANGE_WRITE);
+    for (auto &fd : unsynced_)
+      if (::fsync(fd.get()) != 0) fail_errno(errno, "cannot write a copied file");
+    sync_directory(target_);
+  }
+
+  int source_, target_;
+  const CopyOptions &options_;
+  bool in_memory_ = false, ordered_ = false;
+  std::atomic<bool> reflink_, kernel_copy_{true}, reflinked_{false};
+  std::atomic<std::uint64_t> files_{0}, bytes_{0}, step_{0};
+  std::mutex links_mutex_, progress_mutex_, sync_mutex_;
+  std::unordered_map<LinkKey, LinkTarget, LinkHash> links_;
+  std::vector<Fd> unsynced_;
+  std::size_t written_ = 0;
+  TreeWalk walk_; // last: its threads use the rest
+};
+
+} // namespace
+
+CopyResult copy_tree(int source, int target, const CopyOptions &options) {
+  auto result = Copier(source, target, options).run();
+  if (options.progress) options.progress(result.bytes);
+  return result;
+}
+
+bool copy_file(int source_dir, const std::string &name, int target_dir, const std::string &target_name) {
+  Fd from = open_entry(source_dir, name.c_str(), O_RDONLY);
+  if (!from && errno == ENOENT) return false;
+  if (!from) fail_errno(errno, fmt::format("cannot open file {}", quoted(name)));
+  Fd to(::openat(target_dir, target_name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+  if (!to) fail_errno(errno, fmt::format("cannot make file {}", quoted(target_name)));
+  try {
+    struct statx st;
+    look(from.get(), "", st);
+    if (!S_ISREG(st.stx_mode)) base::fail(ErrorCode::corrupt, "{} is not a regular file", quoted(name));
+    for (;;) {
+      ssize_t n = ::read(from.get(), buffer(), buffer_size);
+      if (n < 0) failure("read");
+      if (n == 0) break;
+      for (ssize_t done = 0; done < n;) {
+        ssize_t w = ::write(to.get(), buffer() + done, static_cast<std::size_t>(n - done));
+        if (w < 0) failure("write");
+        done += w;
+      }
+    }
+    set_attributes(from.get(), to.get(), st);
+    if (::fsync(to.get()) != 0) failure("write");
+  } catch (const Failure &f) {
+    fail_errno(f.err, fmt::format("cannot {} {}", f.what, quoted(name)));
+  }
+  return true;
+}
+
+void copy_attributes(int source, int target) try {
+  struct statx st;
+  look(source, "", st);
+  set_attributes(source, target, st);
+} catch (const Failure &f) {
+  fail_errno(f.err, fmt::format("cannot {} a directory", f.what));
+}
+
+} // namespace incus::sys

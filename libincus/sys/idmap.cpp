@@ -243,7 +243,8 @@ IdMap parse_idmap(std::string_view json) {
   IdMap map;
   if (json.empty()) return map;
   try {
-    for (auto &v : boost::json::parse(boost::json::string_view(json.data(), json.size())).as_array()) {
+    auto document = boost::json::parse(boost::json::string_view(json.data(), json.size()));
+    for (auto &v : document.as_array()) {
       auto &o = v.as_object();
       auto id = [&](const char *key) {
         auto n = o.at(key).to_number<std::int64_t>();

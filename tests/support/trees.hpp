@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Directory trees for tests: made at random, and described so that two can be compared.
 #pragma once
+#include <algorithm>
 #include <cerrno>
 #include <cstdint>
 #include <cstdlib>
@@ -14,7 +15,6 @@
 #include <random>
 #include <stdexcept>
 #include <string>
-#include <sys/acl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -32,8 +32,9 @@ inline void must(bool ok, const std::string &what) {
 /// A directory that goes with the object.
 struct TempDir {
   std::string path;
-  explicit TempDir(const std::string &below = "/tmp") {
-    std::string t = below + "/incus-test-XXXXXX";
+  TempDir() {
+    const char *below = std::getenv("TMPDIR");
+    std::string t = std::string(below && *below ? below : "/var/tmp") + "/incus-test-XXXXXX";
     must(::mkdtemp(t.data()) != nullptr, "mkdtemp");
     path = t;
   }
@@ -110,6 +111,21 @@ inline std::string difference(const Manifest &a, const Manifest &b) {
   return {};
 }
 
+/// An ACL as the kernel takes it, with one named user and one named group.
+inline std::string acl_value(std::uint32_t user, std::uint32_t group) {
+  std::string v("\2\0\0\0", 4);
+  auto entry = [&](std::uint16_t tag, std::uint16_t perm, std::uint32_t id) {
+    v.append(reinterpret_cast<const char *>(&tag), 2).append(reinterpret_cast<const char *>(&perm), 2).append(reinterpret_cast<const char *>(&id), 4);
+  };
+  entry(1, 7, -1u);
+  entry(2, 5, user);
+  entry(4, 5, -1u);
+  entry(8, 6, group);
+  entry(16, 7, -1u);
+  entry(32, 0, -1u);
+  return v;
+}
+
 /// A tree with every kind of file below the existing directory `root`. With `privileged`, also what only root can make.
 inline void random_tree(const std::string &root, unsigned seed, bool privileged, int count = 250) {
   std::mt19937 r(seed);
@@ -139,11 +155,9 @@ inline void random_tree(const std::string &root, unsigned seed, bool privileged,
       must(::setxattr(path.c_str(), "security.capability", cap, sizeof cap, 0) == 0, path);
     }
     if (!upto(5)) {
-      std::string text = "u::rwx,u:" + std::to_string(upto(60000)) + ":r-x,g::r-x,g:" + std::to_string(upto(60000)) + ":rw-,m::rwx,o::---";
-      acl_t acl = ::acl_from_text(text.c_str());
-      must(acl && ::acl_set_file(path.c_str(), ACL_TYPE_ACCESS, acl) == 0, path);
-      if (directory) must(::acl_set_file(path.c_str(), ACL_TYPE_DEFAULT, acl) == 0, path);
-      ::acl_free(acl);
+      std::string acl = acl_value(upto(60000), upto(60000));
+      must(::setxattr(path.c_str(), "system.posix_acl_access", acl.data(), acl.size(), 0) == 0, path);
+      if (directory) must(::setxattr(path.c_str(), "system.posix_acl_default", acl.data(), acl.size(), 0) == 0, path);
     }
   };
   for (int i = 0; i < count; i++) {

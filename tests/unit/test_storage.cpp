@@ -44,7 +44,7 @@ TEST_CASE("pool configuration") {
   CHECK(refusal({{"rsync.bwlimit", "1"}}).find("\"rsync.bwlimit\"") != std::string::npos);
   CHECK(refusal({{"source", "relative"}}).find("absolute") != std::string::npos);
   CHECK(refusal({{"source", "/"}}).find("root directory") != std::string::npos);
-  CHECK(refusal({{"source", tmp.path + "/../.."}}).find("root directory") != std::string::npos);
+  CHECK(refusal({{"source", tmp.path + "/../../../../../../../.."}}).find("root directory") != std::string::npos);
   CHECK(refusal({{"source", tmp.path + "/none"}}).find("existing directory") != std::string::npos);
   write_file(tmp.path + "/file", "");
   CHECK(refusal({{"source", tmp.path + "/file"}}).find("existing directory") != std::string::npos);
@@ -60,7 +60,7 @@ TEST_CASE("names of volumes are single components") {
   base::Log log;
   auto d = storage::driver("dir").open({"p", tmp.path + "/pool", {}, &log});
   d->create();
-  for (std::string bad : {"", ".", "..", "a/b", "../x", "a~new", "/", std::string("a\0b", 3), std::string(300, 'x')}) {
+  for (const auto &bad : std::vector<std::string>{"", ".", "..", "a/b", "../x", "a~new", "/", std::string("a\0b", 3), std::string(300, 'x')}) {
     storage::VolumeRef v{storage::VolumeType::container, bad};
     CHECK_THROWS_AS(d->exists(v), Error);
     CHECK_THROWS_AS(d->create_empty(v), Error);

@@ -2,8 +2,15 @@
 # Sourced by tests/run: running programs, counting, what they left behind, and the parts of a run.
 
 record() { # NAME PASSED FAILED SKIPPED SECONDS
+  # Counts that could not be made out are a failure.
+  case $2$3$4 in *[!0-9]* | '') set -- "$1" 0 1 0 "$5" ;; esac
   echo "$2 $3 $4 $5 $1" >>"$counts"
   printf '%-34s %5d passed %3d failed %3d skipped  %4ds\n' "$@"
+}
+# What --only and --without leave.
+chosen() {
+  case $1 in *"$only"*) ;; *) return 1 ;; esac
+  [ -z "$without" ] || case $1 in *"$without"*) return 1 ;; esac
 }
 step() { printf '%-34s %41ds\n' "$1" "$2"; }
 
@@ -53,7 +60,8 @@ unused_only() {
 run_program() {
   local name=$1 kind=$2 limit=$3 log=$LOGS/$1.log at=$SECONDS rc=0 dir p f s left
   shift 3
-  case $name in *"$only"*) ;; *) return 0 ;; esac
+  chosen "$name" || return 0
+  limit=$((limit * ${INCUS_TEST_SLOW:-1}))
   dir=$(mktemp -d "$work/t.XXXXXX")
   kernel_objects | sort >"$work/before"
   INCUS_TEST_MARK=$work timeout -k 10 "$limit" tests/support/ns -t "$dir" "$@" >"$log" 2>&1 </dev/null || rc=$?
@@ -122,16 +130,14 @@ part_python() {
   use_build build
   [ -d tests/python ] || return 0
   local at=$SECONDS rc=0
-  case python-mypy in
-    *"$only"*)
-      (cd "$work" && MYPYPATH=$root/build/python timeout -k 10 300 /usr/bin/python3 -m mypy --strict --cache-dir "$work/mypy" \
-        -p incus) >"$LOGS/python-mypy.log" 2>&1 || rc=$?
-      if [ "$rc" = 0 ]; then record python-mypy 1 0 0 $((SECONDS - at)); else
-        record python-mypy 0 1 0 $((SECONDS - at))
-        tail -20 "$LOGS/python-mypy.log"
-      fi
-      ;;
-  esac
+  if chosen python-mypy; then
+    (cd "$work" && MYPYPATH=$root/build/python timeout -k 10 300 /usr/bin/python3 -m mypy --strict --cache-dir "$work/mypy" \
+      -p incus) >"$LOGS/python-mypy.log" 2>&1 || rc=$?
+    if [ "$rc" = 0 ]; then record python-mypy 1 0 0 $((SECONDS - at)); else
+      record python-mypy 0 1 0 $((SECONDS - at))
+      tail -20 "$LOGS/python-mypy.log"
+    fi
+  fi
   run_pytest python tests/python 900
 }
 # run_pytest NAME FOLDER LIMIT
@@ -204,7 +210,7 @@ part_fuzz() {
 # One fuzzer for its time, from its seed corpus (tests/fuzz/corpus/NAME), in a scratch folder.
 fuzz_one() {
   local name=$1 program=$2 at=$SECONDS rc=0 corpus=tests/fuzz/corpus/${1#fuzz_} seeds=()
-  case fuzz-$name in *"$only"*) ;; *) return 0 ;; esac
+  chosen "fuzz-$name" || return 0
   [ ! -d "$corpus" ] || seeds=("$root/$corpus")
   mkdir -p "$work/fuzz/$name"
   (cd "$work/fuzz" && ASAN_OPTIONS=detect_leaks=1 timeout -k 10 $((fuzz_seconds + 60)) "$root/$program" -max_total_time="$fuzz_seconds" \
@@ -227,6 +233,8 @@ run_script() {
   record "$name" "$p" "$f" "$s" $((SECONDS - at))
   [ "$f" = 0 ] || tail -40 "$LOGS/$name.log"
 }
-part_lab() { run_script lab 2400 tests/lab/run; }
+part_lab() {
+  if [ "$full" = 1 ]; then run_script lab 7200 env INCUS_LAB_LIMIT=7000 tests/lab/run --all; else run_script lab 2400 tests/lab/run; fi
+}
 part_debian13() { run_script debian13 3600 tests/support/debian13; }
 part_bench() { timeout -k 30 3600 tests/bench/run; }

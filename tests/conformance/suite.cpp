@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "suite.hpp"
+
+#include <condition_variable>
+#include <cstdlib>
+#include <iostream>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <sys/stat.h>
+
+#include "guest.hpp"
+
+namespace suite {
+
+namespace {
+
+struct State {
+  std::string uri, driver, scratch;
+  std::optional<Host> host;
+  int directories = 0;
+};
+State &state() {
+  static State s;
+  return s;
+}
+
+std::string new_directory() {
+  auto &s = state();
+  auto d = s.scratch + "/host" + std::to_string(s.directories++);
+  std::filesystem::create_directories(d);
+  ::chmod(d.c_str(), 0711);
+  return d;
+}
+
+/// What a clean-up could not do is a failure of the test that left it.
+template <class F> void tidy(F f) {
+  try {
+    f();
+  } catch (const Error &e) {
+    FAIL_CHECK("cannot clean up: " << e.what());
+  }
+}
+
+} // namespace
+
+bool real() { return state().uri != "test://"; }
+const std::string &scratch() { return state().scratch; }
+Host &host() { return *state().host; }
+
+Host reopen(const std::string &uri) {
+  OpenOptions o;
+  o.storage_driver = state().driver;
+  if (std::getenv("INCUS_TEST_LOG")) o.log = [](LogLevel, const std::string &line) { std::cerr << "  log: " << line << "\n"; };
+  auto h = Host::open(uri, o);
+  if (!real()) h.on_exec("", guest::command);
+  return h;
+}
+
+Host fresh() { return reopen(real() ? "embed://" + new_directory() : state().uri); }
+
+void open(const std::string &uri, const std::string &driver) {
+  auto &s = state();
+  const char *tmp = std::getenv("TMPDIR");
+  std::string dir = std::string(tmp && *tmp ? tmp : "/var/tmp") + "/incus-conformance.XXXXXX";
+  if (!::mkdtemp(dir.data())) throw std::runtime_error("cannot make " + dir);
+  ::chmod(dir.c_str(), 0711); // an unprivileged guest must reach its root below it
+  s.scratch = dir;
+  s.uri = uri;
+  s.driver = driver;
+  s.host = uri == "embed:auto" ? fresh() : reopen(uri);
+  ImageImport how;
+  how.alias = "busy";
+  s.host->import_image(guest_image(), how).wait();
+}
+
+void close() {
+  auto &s = state();
+  guest::release();
+  s.host.reset();
+  std::filesystem::remove_all(s.scratch);
+}
+
+World::World() : host(suite::host()) {}
+
+World::~World() {
+  for (auto &i : host.instances()) {
+    auto c = host.instance(i.name);
+    tidy([&] {
+      if (i.expanded_config.count("security.protection.delete")) c.patch({{"security.protection.delete", "false"}});
+      if (i.status != "Stopped") c.stop(true).wait();
+    });
+    if (!i.ephemeral || i.status == "Stopped") tidy([&] { c.remove().wait(); });
+  }
+  tidy([&] {
+    for (auto &p : host.profiles()) {
+      if (p.name != "default")
+        host.profile(p.name).remove();
+      else if (!p.config.empty() || p.devices.size() > 1 || p.description.find("test") != std::string::npos)
+        host.profile("default").update({{}, "Default Incus profile", {{"root", p.devices["root"]}}});
+    }
+    for (auto &i : host.images()) {
+      bool keep = false;
+      for (auto &a : i.aliases) {
+        keep = keep || a.name == "busy";
+        if (a.name != "busy") host.delete_image_alias(a.name);
+      }
+      if (!keep) host.image(i.fingerprint).remove().wait();
+    }
+    for (auto &p : host.storage_pools())
+      if (p.name != "default") host.storage_pool(p.name).remove();
+  });
+  CHECK(host.instance_names().empty());
+}
+
+Instance World::make(const std::string &name, InstanceCreate request) {
+  request.name = name;
+  request.source.type = "image";
+  request.source.alias = "busy";
+  host.create_instance(request).wait();
+  return host.instance(name);
+}
+
+Instance World::run(const std::string &name, InstanceCreate request) { return host.launch(name, "busy", std::move(request)); }
+
+std::string next_action(EventListener &events, std::string *source) {
+  auto e = events.next(20s);
+  if (!e) return "";
+  CHECK(e->type == "lifecycle");
+  auto m = boost::json::parse(e->metadata.text).as_object();
+  if (source) *source = m.at("source").as_string();
+  return std::string(m.at("action").as_string());
+}
+
+bool saw(EventListener &events, const std::string &action) {
+  for (;;) {
+    auto a = next_action(events);
+    if (a.empty() || a == action) return !a.empty();
+  }
+}
+
+} // namespace suite

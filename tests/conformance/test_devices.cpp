@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fstream>
+
+#include "suite.hpp"
+
+using namespace suite;
+
+TEST_CASE("devices: every wrong one is refused by name, at every way in") {
+  World w;
+  auto c = w.make("c1");
+  const Config nic = {{"type", "nic"}, {"nictype", "p2p"}};
+  struct {
+    Config device;
+    const char *says;
+    bool in_profile = true; ///< also refused in a profile
+  } cases[] = {
+      {{{"type", "flux"}}, "\"flux\""},
+      {{{"path", "/x"}}, "type"},
+      {{{"type", "disk"}}, "path"},
+      {{{"type", "disk"}, {"path", "/x"}}, "source"},
+      {{{"type", "disk"}, {"path", "x"}, {"source", "/etc"}}, "\"path\""},
+      {{{"type", "disk"}, {"path", "/x/../../y"}, {"source", "/etc"}}, "\"path\""},
+      {{{"type", "disk"}, {"path", "/x\n"}, {"source", "/etc"}}, "\"path\""},
+      {{{"type", "disk"}, {"path", "/x"}, {"source", "etc"}}, "\"source\""},
+      {{{"type", "disk"}, {"path", "/x"}, {"source", "/no/such/place"}}, "\"/no/such/place\"", false},
+      {{{"type", "disk"}, {"path", "/x"}, {"source", "/etc"}, {"readonly", "often"}}, "\"readonly\""},
+      {{{"type", "disk"}, {"path", "/x"}, {"source", "/etc"}, {"speed", "1"}}, "\"speed\""},
+      {{{"type", "disk"}, {"path", "/"}}, "pool"},
+      {{{"type", "nic"}}, "nictype"},
+      {{{"type", "nic"}, {"nictype", "warp"}}, "\"warp\""},
+      {{{"type", "nic"}, {"nictype", "bridged"}}, "parent"},
+      {{{"type", "nic"}, {"network", "incusbr0"}}, "managed networks"},
+      {{{"type", "nic"}, {"nictype", "p2p"}, {"hwaddr", "x"}}, "\"hwaddr\""},
+      {{{"type", "nic"}, {"nictype", "p2p"}, {"name", "a-name-that-is-too-long"}}, "\"name\""},
+      {{{"type", "nic"}, {"nictype", "p2p"}, {"mtu", "1"}}, "\"mtu\""},
+  };
+  for (auto &t : cases) {
+    CAPTURE(t.says);
+    InstanceCreate r;
+    r.name = "c2";
+    r.source.alias = "busy";
+    r.devices = {{"d1", t.device}};
+    REFUSED(invalid_argument, t.says, w.host.create_instance(r).wait());
+    REFUSED(invalid_argument, "\"d1\"", w.host.create_instance(r).wait());
+    REFUSED(invalid_argument, t.says, c.patch({}, r.devices));
+    auto i = c.info();
+    REFUSED(invalid_argument, t.says, c.update({i.architecture, i.config, "", r.devices, false, i.profiles, "", false}).wait());
+    if (t.in_profile) REFUSED(invalid_argument, t.says, w.host.create_profile({"p1", {}, "", r.devices}));
+  }
+  CHECK(c.info().devices.empty());
+  CHECK(w.host.instance_names() == std::vector<std::string>{"c1"});
+  CHECK(w.host.profiles().size() == 1);
+  InstanceCreate r;
+  r.name = "c2";
+  r.source.alias = "busy";
+  r.devices = {{"second", {{"type", "disk"}, {"path", "/"}, {"pool", "default"}}}};
+  REFUSED(invalid_argument, "root disk", w.host.create_instance(r).wait());
+  r.devices = {{"root", {{"type", "none"}}}};
+  REFUSED(invalid_argument, "root disk", w.host.create_instance(r).wait());
+}
+
+TEST_CASE("devices: nics") {
+  World w;
+  InstanceCreate r;
+  r.devices = {{"eth0", {{"type", "nic"}, {"nictype", "p2p"}}}, {"lan", {{"type", "nic"}, {"nictype", "p2p"}, {"name", "lan0"}, {"hwaddr", "02:00:00:aa:bb:cc"}, {"mtu", "1400"}}}};
+  auto c = w.run("c1", r);
+  auto i = c.info();
+  auto mac = i.config.at("volatile.eth0.hwaddr");
+  CHECK(mac.starts_with("10:66:6a:"));
+  auto s = c.state();
+  REQUIRE(s.network.count("eth0") == 1);
+  REQUIRE(s.network.count("lan0") == 1);
+  CHECK(s.network["eth0"].hwaddr == mac);
+  CHECK(s.network["eth0"].type == "broadcast");
+  CHECK(s.network["eth0"].host_name == i.config.at("volatile.eth0.host_name"));
+  CHECK(s.network["eth0"].mtu == 1500);
+  CHECK(s.network["lan0"].hwaddr == "02:00:00:aa:bb:cc");
+  CHECK(s.network["lan0"].mtu == 1400);
+  c.stop(true).wait();
+  c.start().wait();
+  CHECK(c.state().network.at("eth0").hwaddr == mac);
+  c.stop(true).wait();
+
+  // The parent may come later than the configuration, but not than the start.
+  c.patch({}, {{"lan", {{"type", "nic"}, {"nictype", "bridged"}, {"parent", "no-such-bridge"}}}});
+  REFUSED(invalid_argument, "\"no-such-bridge\"", c.start().wait());
+  CHECK(c.info().status == "Stopped");
+  c.patch({}, {{"lan", {{"type", "nic"}, {"nictype", "bridged"}, {"parent", "lo"}}}});
+  REFUSED(invalid_argument, "is not a bridge", c.start().wait());
+  c.patch({}, {{"lan", {{"type", "none"}}}});
+  c.start().wait();
+  CHECK(c.state().network.count("lan0") == 0);
+}
+
+TEST_CASE("devices: directories and files of the host") {
+  World w;
+  auto dir = scratch() + "/shared";
+  std::filesystem::create_directories(dir + "/inner");
+  std::ofstream(dir + "/file") << "from the host\n";
+  std::filesystem::permissions(dir, std::filesystem::perms::all);
+  InstanceCreate r;
+  r.devices = {{"shared", {{"type", "disk"}, {"path", "/mnt/shared"}, {"source", dir}}},
+               {"fixed", {{"type", "disk"}, {"path", "/fixed"}, {"source", dir}, {"readonly", "true"}}},
+               {"one", {{"type", "disk"}, {"path", "/etc/one"}, {"source", dir + "/file"}}},
+               {"gone", {{"type", "disk"}, {"path", "/gone"}, {"source", dir + "/none"}, {"required", "false"}}}};
+  auto c = w.run("c1", r);
+  if (real()) {
+    CHECK(c.exec({"cat", "/mnt/shared/file"}).stdout_data == "from the host\n");
+    CHECK(c.exec({"cat", "/etc/one"}).stdout_data == "from the host\n");
+    CHECK(c.exec({"sh", "-c", "echo hello > /mnt/shared/inner.txt"}).exit_code == 0);
+    CHECK(read_file(dir + "/inner.txt") == "hello\n");
+    CHECK(c.exec({"touch", "/fixed/new"}).exit_code != 0);
+    CHECK_FALSE(std::filesystem::exists(dir + "/new"));
+    CHECK(c.exec({"ls", "/gone"}).exit_code != 0);
+  }
+  c.stop(true).wait();
+  // It was there when it was configured, and is not any more.
+  std::filesystem::remove_all(dir);
+  REFUSED(invalid_argument, dir, c.start().wait());
+  CHECK(c.info().status == "Stopped");
+  CHECK(c.state().pid == 0);
+}

@@ -7,7 +7,7 @@
 #include "base/error.hpp"
 #include "base/names.hpp"
 #include "mock/mock.hpp"
-#include "schema/schema.hpp"
+#include "storage/config.hpp"
 
 namespace incus::mock {
 
@@ -33,7 +33,7 @@ public:
   void remove() override {
     std::lock_guard lock(mutex_);
     for (auto &[ref, v] : volumes_)
-      if (ref.first != VolumeType::image) base::fail(ErrorCode::conflict, "storage pool {} still holds volume {}; delete it first", base::quoted(pool_), base::quoted(ref.second));
+      if (ref.first != VolumeType::image) base::fail(ErrorCode::conflict, "pool {} cannot be removed: {} is on it; delete it first", base::quoted(pool_), base::quoted(ref.second));
     volumes_.clear();
   }
 
@@ -106,7 +106,7 @@ public:
     std::lock_guard lock(mutex_);
     get(vol);
     storage::RootfsPlan p;
-    p.path = fmt::format("{}/{}/rootfs", directory_, vol.name); // nothing is there
+    p.path = fmt::format("{}/{}/{}/rootfs", directory_, storage::volume_directory(vol.type), vol.name); // nothing is there
     return p;
   }
 
@@ -117,7 +117,7 @@ public:
   }
 
   int open_volume(const VolumeRef &vol) override {
-    base::fail(ErrorCode::not_supported, "volume {} of storage pool {} has no files: this is a test host in memory", base::quoted(vol.name), base::quoted(pool_));
+    base::fail(ErrorCode::not_supported, "volume {} of pool {} has no files: this is a test host in memory", base::quoted(vol.name), base::quoted(pool_));
   }
 
   void shift(const VolumeRef &vol, const storage::IdMap &, const storage::IdMap &) override {
@@ -182,7 +182,7 @@ private:
   static Id id(const VolumeRef &v) { return {v.type, v.name}; }
 
   [[noreturn]] void exists_already(const std::string &name) {
-    base::fail(ErrorCode::already_exists, "volume {} exists already in storage pool {}", base::quoted(name), base::quoted(pool_));
+    base::fail(ErrorCode::already_exists, "volume {} of pool {} exists already", base::quoted(name), base::quoted(pool_));
   }
 
   void add(const VolumeRef &vol) {
@@ -191,13 +191,13 @@ private:
 
   Volume &get(const VolumeRef &vol) {
     auto it = volumes_.find(id(vol));
-    if (it == volumes_.end()) base::fail(ErrorCode::not_found, "no volume {} in storage pool {}", base::quoted(vol.name), base::quoted(pool_));
+    if (it == volumes_.end()) base::fail(ErrorCode::not_found, "there is no volume {} of pool {}", base::quoted(vol.name), base::quoted(pool_));
     return it->second;
   }
 
   void need(const Volume &v, const VolumeRef &vol, const std::string &snapshot) {
     if (!v.snapshots.count(snapshot))
-      base::fail(ErrorCode::not_found, "no snapshot {} of volume {} in storage pool {}", base::quoted(snapshot), base::quoted(vol.name), base::quoted(pool_));
+      base::fail(ErrorCode::not_found, "there is no snapshot {} of volume {} of pool {}", base::quoted(snapshot), base::quoted(vol.name), base::quoted(pool_));
   }
 
   std::mutex mutex_;
@@ -207,14 +207,8 @@ private:
 
 std::unique_ptr<storage::Driver> open(const storage::DriverContext &c) { return std::make_unique<MemoryDriver>(c); }
 
-constexpr schema::Key pool_keys[] = {
-    {"source", "string", schema::is_absolute_path, "", false, "An existing empty directory to use"},
-};
-
-void validate(const Config &config) { schema::validate(pool_keys, config, "storage pool"); }
-
-constexpr storage::DriverInfo dir = {"dir", "Volumes in memory, behaving as plain directories", open, validate};
-constexpr storage::DriverInfo overlay = {"overlay", "Volumes in memory, behaving as layers over a shared image", open, validate};
+constexpr storage::DriverInfo dir = {"dir", "Volumes in memory, behaving as plain directories", open, storage::validate_pool};
+constexpr storage::DriverInfo overlay = {"overlay", "Volumes in memory, behaving as layers over a shared image", open, storage::validate_pool};
 constexpr const storage::DriverInfo *table[] = {&dir, &overlay};
 
 } // namespace

@@ -220,7 +220,7 @@ TEST_CASE("mock storage behaves as a driver") {
   CHECK(mock::drivers().size() == 2);
   for (auto *info : mock::drivers()) {
     CHECK(code_of([&] { info->validate({{"sauce", "/x"}}); }) == ErrorCode::invalid_argument);
-    info->validate({{"source", "/srv/pool"}});
+    info->validate({{"user.note", "x"}});
     auto d = info->open({"p1", "/nowhere/p1", {}, nullptr}), apart = info->open({"p2", "/nowhere/p2", {}, nullptr});
     using storage::VolumeType;
     storage::VolumeRef image{VolumeType::image, "f00"}, c1{VolumeType::container, "c1"}, c2{VolumeType::container, "c2"}, c3{VolumeType::container, "c3"};

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+// Objects as the store has them, and the statements that load and store them. Functions are to be called inside a transaction
+// when several must agree.
+#pragma once
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <incus/types.hpp>
+
+#include "db/connection.hpp"
+
+namespace incus::db {
+
+/// Number of an architecture in the store; throws invalid_argument for an unknown name.
+std::int64_t architecture_id(const std::string &name);
+std::string architecture_name(std::int64_t id);
+
+std::int64_t project_id(Connection &c, const std::string &name); ///< throws not_found
+std::vector<std::string> project_names(Connection &c);
+
+struct ProfileRow {
+  std::int64_t id = 0;
+  std::string project, name, description;
+  Config config;
+  Devices devices;
+};
+std::vector<ProfileRow> profiles(Connection &c, const std::string &project, const std::optional<std::string> &name = {});
+std::optional<ProfileRow> profile(Connection &c, const std::string &project, const std::string &name);
+void insert_profile(Connection &c, const ProfileRow &p);
+void update_profile(Connection &c, const ProfileRow &p);
+void rename_profile(Connection &c, std::int64_t id, const std::string &name);
+void delete_profile(Connection &c, std::int64_t id);
+/// Names of instances that apply it.
+std::vector<std::string> profile_users(Connection &c, std::int64_t id);
+
+struct InstanceRow {
+  std::int64_t id = 0;
+  std::string project, name, description, location;
+  std::string architecture;
+  bool ephemeral = false, stateful = false;
+  Time created_at, last_used_at;
+  Config config;
+  Devices devices;
+  std::vector<std::string> profiles;
+};
+/// All instances of a project (or all projects when empty), or the one named; a handful of statements whatever their number.
+std::vector<InstanceRow> instances(Connection &c, const std::string &project, const std::optional<std::string> &name = {});
+std::optional<InstanceRow> instance(Connection &c, const std::string &project, const std::string &name);
+std::optional<InstanceRow> instance(Connection &c, std::int64_t id);
+std::vector<std::string> instance_names(Connection &c, const std::string &project);
+std::int64_t insert_instance(Connection &c, const InstanceRow &i);
+/// Description, ephemeral, architecture, configuration, devices and profiles.
+void update_instance(Connection &c, const InstanceRow &i);
+/// Only these keys; an empty value removes one.
+void set_instance_config(Connection &c, std::int64_t id, const Config &changes);
+void touch_instance(Connection &c, std::int64_t id, Time last_used);
+void rename_instance(Connection &c, std::int64_t id, const std::string &name);
+void delete_instance(Connection &c, std::int64_t id);
+
+struct SnapshotRow {
+  std::int64_t id = 0, instance_id = 0;
+  std::string name, description, architecture;
+  Time created_at, expires_at;
+  bool stateful = false, ephemeral = false;
+  Config config;
+  Devices devices;
+  std::vector<std::string> profiles;
+};
+/// Snapshots of one instance, oldest first; of all when `instance_id` is 0.
+std::vector<SnapshotRow> snapshots(Connection &c, std::int64_t instance_id);
+std::optional<SnapshotRow> snapshot(Connection &c, std::int64_t instance_id, const std::string &name);
+void insert_snapshot(Connection &c, const SnapshotRow &s);
+void rename_snapshot(Connection &c, std::int64_t id, const std::string &name);
+void set_snapshot_expiry(Connection &c, std::int64_t id, Time expires_at);
+void delete_snapshot(Connection &c, std::int64_t id);
+
+struct ImageRow {
+  std::int64_t id = 0;
+  std::string project, fingerprint, filename, architecture, type;
+  std::int64_t size = 0;
+  bool public_ = false, auto_update = false, cached = false;
+  Time created_at, expires_at, uploaded_at, last_used_at;
+  Config properties;
+  std::vector<std::string> profiles;
+  struct AliasRow {
+    std::string name, description;
+  };
+  std::vector<AliasRow> aliases;
+};
+std::vector<ImageRow> images(Connection &c, const std::string &project, const std::optional<std::string> &fingerprint = {});
+std::int64_t insert_image(Connection &c, const ImageRow &i);
+void update_image(Connection &c, const ImageRow &i);
+void touch_image(Connection &c, std::int64_t id, Time last_used);
+void delete_image(Connection &c, std::int64_t id);
+
+struct AliasRow {
+  std::string name, description, fingerprint, type;
+};
+std::vector<AliasRow> aliases(Connection &c, const std::string &project, const std::optional<std::string> &name = {});
+void insert_alias(Connection &c, const std::string &project, const AliasRow &a);
+void update_alias(Connection &c, const std::string &project, const AliasRow &a);
+void rename_alias(Connection &c, const std::string &project, const std::string &name, const std::string &new_name);
+void delete_alias(Connection &c, const std::string &project, const std::string &name);
+
+struct PoolRow {
+  std::int64_t id = 0;
+  std::string name, driver, description;
+  Config config;
+  int state = 0; ///< 0 pending, 1 created
+};
+std::vector<PoolRow> pools(Connection &c, const std::optional<std::string> &name = {});
+std::int64_t insert_pool(Connection &c, const PoolRow &p);
+void update_pool(Connection &c, const PoolRow &p);
+void set_pool_state(Connection &c, std::int64_t id, int state);
+void delete_pool(Connection &c, std::int64_t id);
+
+struct VolumeRow {
+  std::string project, name, pool, description, location;
+  int type = 0; ///< 0 container, 1 image, 2 custom, 3 virtual-machine
+  Time created_at;
+};
+std::vector<VolumeRow> volumes(Connection &c, const std::optional<std::string> &pool = {});
+void insert_volume(Connection &c, const VolumeRow &v);
+void rename_volume(Connection &c, const std::string &project, const std::string &name, int type, const std::string &new_name);
+void delete_volume(Connection &c, const std::string &pool, const std::string &project, const std::string &name, int type);
+
+std::string get_config(Connection &c, const std::string &key);
+void set_config(Connection &c, const std::string &key, const std::string &value);
+
+} // namespace incus::db

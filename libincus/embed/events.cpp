@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "embed/events.hpp"
+
+#include <boost/json.hpp>
+
+#include "base/error.hpp"
+#include "base/names.hpp"
+#include "base/time.hpp"
+
+namespace incus::embed {
+
+class EventHub::Listener final : public api::ListenerBackend {
+public:
+  Listener(std::set<std::string> types, std::size_t capacity) : types_(std::move(types)), capacity_(capacity) {}
+
+  std::optional<Event> next(std::chrono::milliseconds timeout) override {
+    std::unique_lock lock(mutex_);
+    ready_.wait_for(lock, timeout, [&] { return closed_ || !queue_.empty(); });
+    if (queue_.empty()) return std::nullopt;
+    Event e = std::move(queue_.front());
+    queue_.pop_front();
+    return e;
+  }
+  bool overflowed() override {
+    std::lock_guard lock(mutex_);
+    return std::exchange(overflowed_, false);
+  }
+  void close() override {
+    std::lock_guard lock(mutex_);
+    closed_ = true;
+    ready_.notify_all();
+  }
+  bool wants(const std::string &type) const { return types_.empty() || types_.count(type); }
+  void push(const Event &e) {
+    std::lock_guard lock(mutex_);
+    if (closed_) return;
+    if (queue_.size() >= capacity_) {
+      queue_.pop_front();
+      overflowed_ = true;
+    }
+    queue_.push_back(e);
+    ready_.notify_one();
+  }
+
+private:
+  const std::set<std::string> types_;
+  const std::size_t capacity_;
+  std::mutex mutex_;
+  std::condition_variable ready_;
+  std::deque<Event> queue_;
+  bool overflowed_ = false, closed_ = false;
+};
+
+std::shared_ptr<api::ListenerBackend> EventHub::listen(const std::vector<std::string> &types, std::size_t capacity) {
+  for (auto &t : types)
+    if (t != "lifecycle" && t != "operation" && t != "logging")
+      base::fail(ErrorCode::invalid_argument, "unknown event type {}: must be lifecycle, operation or logging", base::quoted(t));
+  if (capacity == 0) base::fail(ErrorCode::invalid_argument, "invalid event capacity 0: must be at least 1");
+  auto l = std::make_shared<Listener>(std::set<std::string>(types.begin(), types.end()), capacity);
+  std::lock_guard lock(mutex_);
+  if (closed_)
+    l->close();
+  else
+    listeners_.push_back(l);
+  return l;
+}
+
+void EventHub::publish(const std::string &type, const std::string &project, const std::function<boost::json::value()> &metadata) {
+  std::vector<std::shared_ptr<Listener>> to;
+  {
+    std::lock_guard lock(mutex_);
+    std::erase_if(listeners_, [](auto &w) { return w.expired(); });
+    for (auto &w : listeners_)
+      if (auto l = w.lock(); l && l->wants(type)) to.push_back(std::move(l));
+  }
+  if (to.empty()) return;
+  Event e;
+  e.type = type;
+  e.timestamp = base::now();
+  e.metadata.text = boost::json::serialize(metadata());
+  e.location = "none";
+  e.project = project;
+  for (auto &l : to) l->push(e);
+}
+
+void EventHub::lifecycle(const std::string &action, const std::string &source, const std::string &project, boost::json::object context) {
+  publish("lifecycle", project, [&]() -> boost::json::value {
+    boost::json::object o;
+    o["action"] = action;
+    o["source"] = source;
+    if (!context.empty()) o["context"] = std::move(context);
+    return o;
+  });
+}
+
+void EventHub::close() {
+  std::lock_guard lock(mutex_);
+  closed_ = true;
+  for (auto &w : listeners_)
+    if (auto l = w.lock()) l->close();
+}
+
+} // namespace incus::embed

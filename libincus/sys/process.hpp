@@ -5,6 +5,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/fd.hpp"
@@ -13,7 +14,8 @@ namespace incus::sys {
 
 /// Starts a program by argv as a grandchild (re-parented at once), with the given descriptors in place of 0..n and every other
 /// closed, default signal handling, no controlling terminal, its own session and process group. Returns its pid and a pidfd. Does not use the
-/// caller's signal state; safe in a multi-threaded process. Throws Error naming argv[0].
+/// caller's signal state; safe in a multi-threaded process. Throws Error naming argv[0]. A caller that is process 1 of its pid
+/// namespace or a child subreaper is whom orphans go to, so there alone the program can surface in wait().
 struct Child {
   int pid = 0;
   base::Fd pidfd;

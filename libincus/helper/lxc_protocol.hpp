@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the engine asks of incus-lxc. Every request on the helper's socket carries its own reply socket as first descriptor; a
+// reply that never comes shows as end of file. Numbers travel as decimal text.
+#pragma once
+#include <cstdint>
+
+namespace incus::helper::lxc {
+
+/// Names of containers for liblxc: this is its path, the name is the host id, '-', the instance's id. The path does not
+/// exist on disk: it only names sockets, locks and the monitor's title.
+inline constexpr const char *lxc_path = "/run/libincus";
+/// The container helper covers this directory with a private tmpfs to put roots and mount sources together.
+inline constexpr const char *staging = "/run/lxc";
+
+enum Op : std::uint32_t {
+  hello = 1,    ///< host id, directory, "1" to destroy at end of file, "1" to remove the directory then; fds: reply, pidfd of the owner
+  start = 2,    ///< name, config file, then groups (see StartGroup)
+  query = 3,    ///< name, old init pid that does not count (0: any), milliseconds to wait while it starts or reboots
+  exec = 4,     ///< name, config file, uid, gid, cwd, interactive "1", width, height, count of argv, argv..., environment...; fds: reply[, in, out, err]
+  validate = 5, ///< raw configuration
+};
+
+/// After its first two arguments a start has groups, each a word and its arguments:
+/// "map" LINE ("u HOSTID GUESTID COUNT" or "g ..."); "overlay" LOWER UPPER WORK IDMAPPED("1"); "bind" PATH (to the staged root);
+/// "mount" SOURCE NAME RECURSIVE SHIFT OPTIONAL (staged under `staging`/NAME).
+enum Reply : std::uint32_t {
+  ok = 100,      ///< hello, validate: nothing; start, query: state, init pid, monitor pid; fds: init pidfd, monitor pidfd, netlink socket. exec: pid; fds: pidfd[, pty]
+  failed = 101,  ///< text
+  exited = 102,  ///< exec: exit code
+};
+
+} // namespace incus::helper::lxc

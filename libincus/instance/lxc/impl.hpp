@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+// The runtime's inside; split by verb over start.cpp, stop.cpp, watch.cpp, adopt.cpp, state.cpp, ready.cpp, exec.cpp.
+#pragma once
+#include <atomic>
+#include <condition_variable>
+#include <map>
+#include <mutex>
+#include <thread>
+#include <unordered_map>
+
+#include "instance/lxc/channel.hpp"
+#include "instance/lxc/config.hpp"
+#include "instance/lxc/pump.hpp"
+#include "instance/lxc/runtime.hpp"
+#include "sys/cgroup.hpp"
+
+namespace incus::instance::lxc {
+
+/// One life of the guest's init; a reboot brings another.
+struct Life {
+  int pid = 0;
+  base::Fd init;  ///< pidfd
+  base::Fd net;   ///< NETLINK_ROUTE socket of the guest's network namespace
+};
+
+/// An instance that runs, from its start or adoption until it is stopped and cleaned.
+struct Entry {
+  Key key;
+  int monitor_pid = 0;
+  base::Fd monitor; ///< pidfd
+  std::vector<std::string> interfaces;
+
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::shared_ptr<const Life> life;
+  Time started_at;
+  base::Fd notify;          ///< where the guest says READY=1
+  bool adopted = false, booted = false, killing = false, finishing = false, stopped = false;
+  std::mutex net_mutex;     ///< one dump at a time
+  bool subscribed = false;
+
+  std::shared_ptr<const Life> now() {
+    std::lock_guard lock(mutex);
+    return life;
+  }
+};
+using EntryPtr = std::shared_ptr<Entry>;
+
+class LxcRuntime final : public Runtime {
+public:
+  explicit LxcRuntime(Options options);
+  ~LxcRuntime() override;
+  void set_events(RuntimeEvents events) override;
+  Started start(const StartSpec &spec) override;
+  std::optional<Started> adopt(const Key &key) override;
+  void clean(const Key &key, const std::vector<std::string> &host_interfaces) override;
+  void request_shutdown(const Key &key) override;
+  void request_reboot(const Key &key) override;
+  void kill(const Key &key) override;
+  bool wait_stopped(const Key &key, std::optional<std::chrono::milliseconds> timeout) override;
+  void freeze(const Key &key) override;
+  void unfreeze(const Key &key) override;
+  Power power(const Key &key) override;
+  std::optional<Started> running(const Key &key) override;
+  InstanceState state(const Key &key) override;
+  std::unique_ptr<Exec> exec(ExecSpec spec) override;
+  bool wait_ready(const Key &key, ReadyLevel level, std::chrono::milliseconds timeout) override;
+  std::string console_log(const Key &key) override;
+  void clear_console_log(const Key &key) override;
+  std::vector<std::string> apply(const Key &key, const Config &expanded, const std::vector<std::string> &changed) override;
+  void validate_raw(const std::string &raw) override;
+  void rename(const Key &from, const Key &to) override;
+  void forget(const Key &key) override;
+  std::vector<std::string> leftovers(const std::vector<Key> &known_running) override;
+  void close() override;
+
+private:
+  // runtime.cpp
+  void check_process() const;
+  EntryPtr find(const Key &key);
+  EntryPtr need(const Key &key, const char *doing);
+  std::string run_dir(const Key &key) const { return options_.directory + "/run/" + key.name; }
+  std::string log_dir(const Key &key) const { return options_.directory + "/logs/" + key.name; }
+  std::string seccomp_file(const Key &key) const { return options_.directory + "/security/seccomp/" + key.name; }
+  std::string lxc_name(const Key &key) const { return options_.host_id + "-" + std::to_string(key.id); }
+  std::string cgroup_name(const Key &key) const { return "incus-" + options_.host_id + "/" + std::to_string(key.id); }
+  const HostFacts &facts();
+  sys::CgroupTree cgroup(const Key &key) { return {facts().cgroups, cgroup_name(key)}; }
+  Places places(const Key &key) const;
+  // start.cpp
+  void prepare(const StartSpec &spec, const Places &places, const Rendered &rendered);
+  base::Fd bind_notify(const StartSpec &spec);
+  std::string log_errors(const Key &key) const;
+  EntryPtr add(const Key &key, Reply &reply, Time started_at);
+  // adopt.cpp
+  bool monitor_present(const Key &key) const;
+  void remove_traces(const Key &key, const std::vector<std::string> &interfaces);
+  void remove_run_files(const Key &key);
+  // stop.cpp
+  void finish(Entry &e);
+  // watch.cpp
+  enum class Watched { monitor, init, notify, query };
+  struct Watch {
+    EntryPtr entry;
+    Watched what;
+    base::Fd fd;
+  };
+  void watch(const EntryPtr &entry, Watched what, base::Fd fd);
+  void wake() noexcept;
+  void run_watcher();
+  void on_event(std::uint64_t token);
+  void on_monitor_exit(const EntryPtr &e);
+  void on_init_exit(const EntryPtr &e);
+  void on_notify(const EntryPtr &e, int fd);
+  void on_query(const EntryPtr &e, int fd);
+  void ask_later(const EntryPtr &e);
+  // ready.cpp
+  bool wait_booted(const EntryPtr &e, std::chrono::steady_clock::time_point end);
+  bool wait_network(const EntryPtr &e, std::chrono::steady_clock::time_point end);
+  bool looks_booted(Entry &e, const Life &life) const;
+
+  Options options_;
+  int pid_;
+  Channel channel_;
+  std::once_flag facts_once_;
+  HostFacts facts_;
+
+  std::mutex mutex_;
+  std::map<std::int64_t, EntryPtr> entries_;
+  RuntimeEvents events_;
+  bool closed_ = false; ///< written under both mutexes
+
+  std::mutex watch_mutex_;
+  std::unordered_map<std::uint64_t, Watch> watches_;
+  std::multimap<std::chrono::steady_clock::time_point, EntryPtr> later_; ///< whose init ended: ask whether it rebooted
+  std::uint64_t next_token_ = 1;
+  base::Fd epoll_, wakeup_;
+  std::thread watcher_;
+  Pump pump_;
+};
+
+/// The base name of what a process runs; empty when it is gone.
+std::string program_of(int pid);
+
+} // namespace incus::instance::lxc

@@ -133,6 +133,12 @@ public:
     if (!get(vol).snapshots.insert(snapshot).second) exists_already(vol.name + "/" + snapshot);
   }
 
+  void copy(const VolumeRef &vol, const VolumeRef &source, const std::string &snapshot, const storage::Progress &) override {
+    std::lock_guard lock(mutex_);
+    need(get(source), source, snapshot);
+    if (!get(vol).snapshots.insert(snapshot).second) exists_already(vol.name + "/" + snapshot);
+  }
+
   void remove(const VolumeRef &vol, const std::string &snapshot) override {
     std::lock_guard lock(mutex_);
     if (auto it = volumes_.find(id(vol)); it != volumes_.end()) it->second.snapshots.erase(snapshot);

@@ -84,6 +84,8 @@ public:
   /// Idempotent.
   virtual void rename(const VolumeRef &vol, const std::string &snapshot, const std::string &new_name) = 0;
   virtual std::vector<std::string> list(const VolumeRef &vol) = 0;
+  /// Makes a snapshot of `vol` that is a copy of a snapshot of the same name of `source`, in this pool.
+  virtual void copy(const VolumeRef &vol, const VolumeRef &source, const std::string &snapshot, const Progress &progress) = 0;
   virtual std::uint64_t usage(const VolumeRef &vol, const std::string &snapshot) = 0;
   /// Restore in two steps around the caller's commit. prepare() makes the new root beside the old one; it may be
   /// repeated and undone by abandon(). commit() swaps and drops the old root; it is idempotent and can be repeated after a

@@ -43,6 +43,7 @@ public:
 
   // SnapshotOps
   void create(const VolumeRef &vol, const std::string &snapshot, const Progress &progress) override;
+  void copy(const VolumeRef &vol, const VolumeRef &source, const std::string &snapshot, const Progress &progress) override;
   void remove(const VolumeRef &vol, const std::string &snapshot) override;
   void rename(const VolumeRef &vol, const std::string &snapshot, const std::string &new_name) override;
   std::vector<std::string> list(const VolumeRef &vol) override;
@@ -80,6 +81,7 @@ protected:
   base::Fd type_directory_if_exists(const char *name) const;
   base::Fd volume(const VolumeRef &vol) const;
   base::Fd snapshot_directory(const VolumeRef &vol) const;
+  void add_snapshot(const VolumeRef &vol, const std::string &snapshot, int from, const Progress &progress);
   base::Fd open_snapshot(const VolumeRef &vol, const std::string &snapshot) const;
   /// Makes NAME by way of NAME~new.
   void make(int parent, const std::string &name, mode_t mode, const Fill &fill);

@@ -52,27 +52,35 @@ Fd TreeDriver::open_snapshot(const VolumeRef &vol, const std::string &snapshot) 
   return sys::open_child(of.get(), snapshot);
 }
 
+void TreeDriver::add_snapshot(const VolumeRef &vol, const std::string &snapshot, int from, const Progress &progress) {
+  Fd all = sys::open_child(pool().get(), "containers-snapshots");
+  Fd of;
+  {
+    FaultScope fault("make snapshot directory");
+    bool first = !sys::exists_at(all.get(), vol.name);
+    of = sys::make_directory(all.get(), vol.name, 0700);
+    if (first) sys::sync_directory(all.get());
+  }
+  if (sys::exists_at(of.get(), snapshot)) fail(ErrorCode::already_exists, "snapshot {} is on disk already", quoted(snapshot));
+  try {
+    make(of.get(), snapshot, 0100, [&](int dir) { copy_root(from, dir, From::volume, progress); });
+  } catch (...) {
+    ::unlinkat(all.get(), vol.name.c_str(), AT_REMOVEDIR); // unless others are in it
+    throw;
+  }
+}
+
 void TreeDriver::create(const VolumeRef &vol, const std::string &snapshot, const Progress &progress) {
   only_instances(vol);
   check_component(snapshot);
-  explain("snapshot", describe(vol), [&] {
-    Fd from = volume(vol);
-    Fd all = sys::open_child(pool().get(), "containers-snapshots");
-    Fd of;
-    {
-      FaultScope fault("make snapshot directory");
-      bool first = !sys::exists_at(all.get(), vol.name);
-      of = sys::make_directory(all.get(), vol.name, 0700);
-      if (first) sys::sync_directory(all.get());
-    }
-    if (sys::exists_at(of.get(), snapshot)) fail(ErrorCode::already_exists, "snapshot {} is on disk already", quoted(snapshot));
-    try {
-      make(of.get(), snapshot, 0100, [&](int dir) { copy_root(from.get(), dir, From::volume, progress); });
-    } catch (...) {
-      ::unlinkat(all.get(), vol.name.c_str(), AT_REMOVEDIR); // unless others are in it
-      throw;
-    }
-  });
+  explain("snapshot", describe(vol), [&] { add_snapshot(vol, snapshot, volume(vol).get(), progress); });
+}
+
+void TreeDriver::copy(const VolumeRef &vol, const VolumeRef &source, const std::string &snapshot, const Progress &progress) {
+  only_instances(vol);
+  only_instances(source);
+  check_component(snapshot);
+  explain("copy a snapshot to", describe(vol), [&] { add_snapshot(vol, snapshot, open_snapshot(source, snapshot).get(), progress); });
 }
 
 void TreeDriver::remove(const VolumeRef &vol, const std::string &snapshot) {

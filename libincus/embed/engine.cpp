@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "embed/engine.hpp"
+
+#include <boost/json.hpp>
+#include <csignal>
+#include <openssl/evp.h>
+#include <sys/utsname.h>
+#include <system_error>
+#include <thread>
+
+#include "base/error.hpp"
+#include "base/ids.hpp"
+#include "base/names.hpp"
+#include "base/time.hpp"
+#include "instance/lxc/runtime.hpp"
+
+namespace incus::embed {
+
+namespace json = boost::json;
+
+Engine::Engine(const std::string &directory, const OpenOptions &options) : options_(options), log_(options.log) {
+  if (options.remove_directory && !options.auto_destroy)
+    base::fail(ErrorCode::invalid_argument, "remove_directory needs auto_destroy: instances that outlive the process need their directory");
+  directory_ = std::make_unique<StateDirectory>(directory, options.takeover_timeout, log_);
+  auto &dir = directory_->path();
+  global_ = db::open_sqlite(dir + "/database/global/db.bin");
+  local_ = db::open_sqlite(dir + "/database/local.db");
+  files_ = image::files_in(dir + "/images");
+  instance::lxc::Options o;
+  o.directory = dir;
+  o.host_id = directory_->host_id();
+  o.helper = helper_path("incus-lxc");
+  o.lock_fd = directory_->lock_fd();
+  o.auto_destroy = options.auto_destroy;
+  o.remove_directory = options.remove_directory;
+  o.log = &log_;
+  runtime_ = instance::lxc::make_runtime(o);
+  wire(dir, storage::drivers());
+  auto boot = boot_id();
+  bool same_boot = db::get_config(*local_, "core.boot_id") == boot;
+  if (!same_boot) db::set_config(*local_, "core.boot_id", boot);
+  journal_->recover_all();
+  instances_->reconcile(same_boot);
+}
+
+Engine::Engine(const OpenOptions &options) : options_(options), log_(options.log) {
+  global_ = db::open_sqlite("");
+  local_ = db::open_sqlite("");
+  files_ = image::files_in_memory();
+  auto runtime = mock::make_runtime();
+  mock_ = runtime.get();
+  runtime_ = std::move(runtime);
+  wire("", mock::drivers());
+}
+
+void Engine::wire(const std::string &directory, std::span<const storage::DriverInfo *const> drivers) {
+  db::upgrade(*global_, db::global_steps(), "the store of " + (directory.empty() ? "test://" : directory));
+  db::upgrade(*local_, db::local_steps(), "the local store of " + (directory.empty() ? "test://" : directory));
+  fill_store();
+  journal_ = std::make_unique<db::Journal>(*local_, log_);
+  operations_ = std::make_unique<Operations>(events_, log_);
+  auto driver = !options_.storage_driver.empty() ? options_.storage_driver : options_.auto_destroy ? "overlay" : "dir";
+  pools_ = std::make_unique<storage::Pools>(
+      storage::Pools::Context{*global_, *journal_, log_, drivers, directory.empty() ? "" : directory + "/storage-pools", driver});
+  images_ = std::make_unique<image::Store>(
+      image::Store::Context{*global_, *journal_, log_, *pools_, *files_, helper_path("incus-unpack"), directory.empty() ? "" : directory + "/images"});
+  instances_ = std::make_unique<instance::Manager>(instance::Manager::Context{
+      *global_, *local_, *journal_, log_, *pools_, *images_, *runtime_, directory, options_.auto_destroy,
+      [this](const std::string &action, const std::string &source, const std::string &project, json::object context) {
+        events_.lifecycle(action, source, project, std::move(context));
+      },
+      [this](const std::string &description, const std::string &, std::function<void()> task) { background(description, std::move(task)); }});
+}
+
+/// What every host has: its one member, the default project, and that project's default profile.
+void Engine::fill_store() {
+  global_->transaction([&] {
+    bool have = false;
+    global_->query("SELECT 1 FROM nodes WHERE id = 1", {}, [&](const db::Row &) { have = true; });
+    if (have) return;
+    global_->exec("INSERT INTO nodes (id, name, address, schema, heartbeat) VALUES (1, 'none', '0.0.0.0', ?, ?)",
+                  {std::int64_t(db::global_steps().back().number), base::format_time(base::now())});
+    global_->exec("INSERT INTO projects (name, description) VALUES ('default', 'Default Incus project')");
+    for (auto *feature : {"features.images", "features.networks", "features.networks.zones", "features.profiles", "features.storage.buckets", "features.storage.volumes"})
+      global_->exec("INSERT INTO projects_config (project_id, key, value) VALUES (1, ?, 'true')", {feature});
+    db::ProfileRow p;
+    p.project = p.name = "default";
+    p.description = "Default Incus profile";
+    db::insert_profile(*global_, p);
+  });
+}
+
+Engine::~Engine() {
+  try {
+    close();
+  } catch (const std::exception &e) {
+    log_.error("closing: {}", e.what());
+  }
+}
+
+void Engine::close() {
+  std::lock_guard only_one(close_mutex_);
+  if (closed_) return;
+  closed_ = true;
+  operations_->close();
+  {
+    std::unique_lock lock(background_mutex_);
+    background_idle_.wait(lock, [&] { return background_ == 0; });
+  }
+  if (options_.auto_destroy) instances_->destroy_all();
+  events_.close();
+  // Stores are closed before a directory that goes with the host is removed.
+  auto shut = [this] {
+    global_.reset();
+    local_.reset();
+  };
+  if (options_.remove_directory) shut();
+  runtime_->close();
+  if (!options_.remove_directory) shut();
+  directory_.reset();
+}
+
+void Engine::background(const std::string &description, std::function<void()> task) {
+  {
+    std::lock_guard lock(background_mutex_);
+    if (closed_) return;
+    background_++;
+  }
+  sigset_t every, before;
+  sigfillset(&every);
+  pthread_sigmask(SIG_SETMASK, &every, &before);
+  try {
+    std::thread([this, description, task = std::move(task)] {
+      try {
+        task();
+      } catch (const std::exception &e) {
+        log_.error("{}: {}", description, e.what());
+      }
+      std::lock_guard lock(background_mutex_);
+      background_--;
+      background_idle_.notify_all();
+    }).detach();
+  } catch (const std::system_error &e) {
+    log_.error("{}: no thread: {}", description, e.what());
+    std::lock_guard lock(background_mutex_);
+    background_--;
+  }
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+api::Reply Engine::perform(const api::Row &row, api::Request request) { return (this->*handler(row.id))(request); }
+
+std::shared_ptr<api::ListenerBackend> Engine::listen(const std::vector<std::string> &types, std::size_t capacity) { return events_.listen(types, capacity); }
+
+void Engine::on_exec(const std::string &instance, TestExecHandler h) {
+  if (!mock_) return Door::on_exec(instance, std::move(h));
+  mock_->on_exec(instance, std::move(h));
+}
+
+api::Reply Engine::async(OperationSpec spec, Operations::Body body) {
+  api::Reply r;
+  r.operation = operations_->start(std::move(spec), std::move(body));
+  return r;
+}
+
+instance::Report Engine::report_to(TaskOperation &op) {
+  return [&op](const std::string &stage, std::uint64_t done, std::uint64_t total) { op.progress(stage, done, total); };
+}
+
+Etag etag_of(const json::value &changeable) {
+  auto text = json::serialize(changeable);
+  unsigned char digest[EVP_MAX_MD_SIZE];
+  unsigned size = 0;
+  EVP_Digest(text.data(), text.size(), digest, &size, EVP_sha256(), nullptr);
+  std::string out;
+  for (unsigned i = 0; i < size; i++) out += fmt::format("{:02x}", digest[i]);
+  return out;
+}
+
+void check_match(const Etag &wanted, const Etag &current, const std::string &what) {
+  if (!wanted.empty() && wanted != current)
+    base::fail(ErrorCode::precondition_failed, "{} was changed since it was read: read it again and repeat the change", what);
+}
+
+Engine::Handler Engine::handler(api::RowId id) {
+  using R = api::RowId;
+  switch (id) {
+#define ROW(name) \
+  case R::name: return &Engine::name
+    ROW(server_get);
+    ROW(instances_get);
+    ROW(instances_post);
+    ROW(instance_get);
+    ROW(instance_put);
+    ROW(instance_patch);
+    ROW(instance_post);
+    ROW(instance_delete);
+    ROW(instance_state_get);
+    ROW(instance_state_put);
+    ROW(instance_exec_post);
+    ROW(instance_console_get);
+    ROW(instance_console_delete);
+    ROW(instance_ready_get);
+    ROW(snapshots_get);
+    ROW(snapshots_post);
+    ROW(snapshot_get);
+    ROW(snapshot_put);
+    ROW(snapshot_post);
+    ROW(snapshot_delete);
+    ROW(images_get);
+    ROW(images_post);
+    ROW(image_get);
+    ROW(image_put);
+    ROW(image_delete);
+    ROW(image_export_get);
+    ROW(aliases_get);
+    ROW(aliases_post);
+    ROW(alias_get);
+    ROW(alias_put);
+    ROW(alias_post);
+    ROW(alias_delete);
+    ROW(profiles_get);
+    ROW(profiles_post);
+    ROW(profile_get);
+    ROW(profile_put);
+    ROW(profile_patch);
+    ROW(profile_post);
+    ROW(profile_delete);
+    ROW(projects_get);
+    ROW(project_get);
+    ROW(pools_get);
+    ROW(pools_post);
+    ROW(pool_get);
+    ROW(pool_put);
+    ROW(pool_delete);
+    ROW(pool_resources_get);
+    ROW(pool_volumes_get);
+    ROW(operations_get);
+    ROW(operation_get);
+    ROW(operation_wait_get);
+    ROW(operation_delete);
+    ROW(check_get);
+#undef ROW
+  }
+  base::fail(ErrorCode::internal, "a row of the API has no handler");
+}
+
+} // namespace incus::embed

@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <boost/json.hpp>
+
+#include "api/records.hpp"
+#include "base/error.hpp"
+#include "base/names.hpp"
+#include "embed/engine.hpp"
+
+namespace incus::embed {
+
+namespace json = boost::json;
+
+namespace {
+
+std::string url(const std::string &project, const std::string &rest) {
+  return "/1.0/instances/" + rest + (project == "default" ? "" : "?project=" + project);
+}
+
+OperationSpec spec(const api::Request &q, const char *description, const std::string &name, bool may_cancel = false) {
+  OperationSpec s;
+  s.description = description;
+  s.project = q.project();
+  s.resources["instances"] = {url(s.project, name)};
+  s.may_cancel = may_cancel;
+  return s;
+}
+
+Etag etag(const InstanceInfo &i) {
+  return etag_of({i.architecture, api::to_json(i.config), api::to_json(i.devices), i.ephemeral, api::to_json(i.profiles), i.description});
+}
+
+Etag etag(const SnapshotInfo &s) { return etag_of(api::to_json(s.expires_at)); }
+
+std::int64_t to_number(const std::string &text, const char *what) {
+  if (text.empty() || text.size() > 12 || text.find_first_not_of("0123456789") != std::string::npos)
+    base::fail(ErrorCode::invalid_argument, "invalid {} {}: must be a whole number", what, base::quoted(text));
+  return std::stoll(text);
+}
+
+} // namespace
+
+api::Reply Engine::instances_get(api::Request &q) {
+  json::storage_ptr sp = json::make_shared_resource<json::monotonic_resource>();
+  json::array out(sp);
+  if (q.recursion() == 0)
+    for (auto &n : instances_->names(q.project())) out.emplace_back(url(q.project(), n));
+  else if (q.recursion() == 1)
+    for (auto &i : instances_->list(q.project())) out.push_back(api::to_json(i, sp));
+  else
+    for (auto &i : instances_->list_full(q.project())) out.push_back(api::to_json_full(i, sp));
+  return {json::value(std::move(out)), {}, {}};
+}
+
+api::Reply Engine::instances_post(api::Request &q) {
+  auto r = api::from_json<InstanceCreate>(q.body);
+  instances_->check_create(q.project(), r);
+  auto s = spec(q, r.start ? "Creating and starting instance" : "Creating instance", r.name);
+  return async(std::move(s), [this, project = q.project(), r](TaskOperation &op) { instances_->create(project, r, report_to(op)); });
+}
+
+api::Reply Engine::instance_get(api::Request &q) {
+  auto i = instances_->info(q.project(), q.path[0]);
+  if (q.recursion() == 0) return {api::to_json(i), etag(i), {}};
+  InstanceFull f;
+  f.state = instances_->state(q.project(), q.path[0]);
+  f.snapshots = instances_->snapshots(q.project(), q.path[0]);
+  auto tag = etag(i);
+  f.info = std::move(i);
+  return {api::to_json_full(f), tag, {}};
+}
+
+api::Reply Engine::instance_put(api::Request &q) {
+  auto to = api::from_json<InstanceUpdate>(q.body);
+  auto name = q.path[0], project = q.project();
+  auto what = "instance " + base::quoted(name);
+  check_match(q.if_match, etag(instances_->info(project, name)), what);
+  if (!to.restore.empty()) {
+    auto snapshot = base::SnapshotName::parse(to.restore).str();
+    instances_->snapshot(project, name, snapshot);
+    return async(spec(q, "Restoring snapshot", name),
+                 [this, project, name, snapshot](TaskOperation &op) { instances_->restore(project, name, snapshot, report_to(op)); });
+  }
+  return async(spec(q, "Updating instance", name), [this, project, name, to, what, match = q.if_match](TaskOperation &) {
+    instances_->update(project, name, [&](const InstanceInfo &now) {
+      check_match(match, etag(now), what);
+      return to;
+    });
+  });
+}
+
+api::Reply Engine::instance_patch(api::Request &q) {
+  // Checked for types as a whole first; what is absent stays.
+  auto patch = api::from_json<InstanceUpdate>(q.body);
+  auto &o = q.body.as_object();
+  instances_->update(q.project(), q.path[0], [&](const InstanceInfo &now) {
+    check_match(q.if_match, etag(now), "instance " + base::quoted(q.path[0]));
+    InstanceUpdate to;
+    to.architecture = o.contains("architecture") ? patch.architecture : now.architecture;
+    to.description = o.contains("description") ? patch.description : now.description;
+    to.ephemeral = o.contains("ephemeral") ? patch.ephemeral : now.ephemeral;
+    to.profiles = o.contains("profiles") ? patch.profiles : now.profiles;
+    to.config = now.config;
+    for (auto &[k, v] : patch.config) {
+      if (v.empty())
+        to.config.erase(k);
+      else
+        to.config[k] = v;
+    }
+    to.devices = now.devices;
+    for (auto &[n, d] : patch.devices) to.devices[n] = d;
+    return to;
+  });
+  return {};
+}
+
+api::Reply Engine::instance_post(api::Request &q) {
+  auto to = api::from_json<api::Rename>(q.body);
+  auto name = q.path[0], project = q.project();
+  base::InstanceName::parse(to.name);
+  instances_->row(project, name);
+  auto s = spec(q, "Renaming instance", name);
+  s.resources["instances"].push_back(url(project, to.name));
+  return async(std::move(s), [this, project, name, to](TaskOperation &) { instances_->rename(project, name, to.name); });
+}
+
+api::Reply Engine::instance_delete(api::Request &q) {
+  auto name = q.path[0], project = q.project();
+  auto i = instances_->info(project, name);
+  if (i.status != "Stopped") base::fail(ErrorCode::conflict, "cannot delete instance {}: Instance is running; stop it first", base::quoted(name));
+  return async(spec(q, "Deleting instance", name), [this, project, name](TaskOperation &) { instances_->remove(project, name); });
+}
+
+api::Reply Engine::instance_state_get(api::Request &q) { return {api::to_json(instances_->state(q.project(), q.path[0])), {}, {}}; }
+
+api::Reply Engine::instance_state_put(api::Request &q) {
+  auto c = api::from_json<InstanceStateChange>(q.body);
+  auto name = q.path[0], project = q.project();
+  const char *description = c.action == "start"      ? "Starting instance"
+                            : c.action == "stop"     ? "Stopping instance"
+                            : c.action == "restart"  ? "Restarting instance"
+                            : c.action == "freeze"   ? "Freezing instance"
+                            : c.action == "unfreeze" ? "Unfreezing instance"
+                                                     : nullptr;
+  if (!description) base::fail(ErrorCode::invalid_argument, "unknown action {}: must be start, stop, restart, freeze or unfreeze", base::quoted(c.action));
+  instances_->row(project, name);
+  return async(spec(q, description, name), [this, project, name, c](TaskOperation &) { instances_->change_state(project, name, c); });
+}
+
+api::Reply Engine::instance_exec_post(api::Request &q) {
+  auto r = api::from_json<ExecRequest>(q.body);
+  auto name = q.path[0], project = q.project();
+  if (r.command.empty()) base::fail(ErrorCode::invalid_argument, "no command was given");
+  for (auto &a : r.command)
+    if (a.find('\0') != std::string::npos) base::fail(ErrorCode::invalid_argument, "a command argument must not hold a NUL: {}", base::quoted(a));
+  for (auto &[k, v] : r.environment)
+    if (k.empty() || k.find('=') != std::string::npos || k.find('\0') != std::string::npos || v.find('\0') != std::string::npos)
+      base::fail(ErrorCode::invalid_argument, "invalid environment variable {}: a name must not be empty or hold '=', and nothing a NUL", base::quoted(k));
+  if (!r.cwd.empty() && r.cwd[0] != '/') base::fail(ErrorCode::invalid_argument, "invalid working directory {}: must be an absolute path", base::quoted(r.cwd));
+  instance::ExecSpec e;
+  for (auto &s : q.streams) {
+    if (s.role == "stdin") e.in = std::move(s.fd);
+    if (s.role == "stdout") e.out = std::move(s.fd);
+    if (s.role == "stderr") e.err = std::move(s.fd);
+  }
+  auto s = spec(q, "Executing command", name, true);
+  s.class_ = "websocket";
+  json::array argv;
+  for (auto &a : r.command) argv.emplace_back(a);
+  bool interactive = r.interactive;
+  e.request = std::move(r);
+  // Started here, so that a stopped instance or one without a handler is refused by the call itself.
+  std::shared_ptr<instance::Exec> session = instances_->exec(project, name, std::move(e));
+  api::Reply reply;
+  reply.operation = operations_->start(
+      std::move(s),
+      [&](TaskOperation &op) {
+        op.on_cancel = [session] { session->close(); };
+        op.on_control = [session](const json::value &m) {
+          auto &o = m.as_object();
+          auto command = o.at("command").as_string();
+          if (command == "signal") return session->signal(static_cast<int>(o.at("signal").as_int64()));
+          if (command == "window-resize") {
+            auto &args = o.at("args").as_object();
+            return session->resize(static_cast<int>(to_number(std::string(args.at("width").as_string()), "width")),
+                                   static_cast<int>(to_number(std::string(args.at("height").as_string()), "height")));
+          }
+          base::fail(ErrorCode::invalid_argument, "unknown control command {}", base::quoted(std::string_view(command)));
+        };
+      },
+      [session, argv, interactive](TaskOperation &op) {
+        op.set_metadata("command", argv);
+        op.set_metadata("interactive", interactive);
+        int code = -1;
+        session->wait({}, code);
+        op.set_metadata("return", code);
+      });
+  return reply;
+}
+
+api::Reply Engine::instance_console_get(api::Request &q) { return {json::value(instances_->console_log(q.project(), q.path[0])), {}, {}}; }
+
+api::Reply Engine::instance_console_delete(api::Request &q) {
+  instances_->clear_console_log(q.project(), q.path[0]);
+  return {};
+}
+
+api::Reply Engine::instance_ready_get(api::Request &q) {
+  auto level = q.query.count("level") ? q.query.at("level") : "booted";
+  auto wanted = level == "exec"      ? ReadyLevel::exec
+                : level == "booted"  ? ReadyLevel::booted
+                : level == "network" ? ReadyLevel::network
+                                     : throw Error(ErrorCode::invalid_argument, "unknown level " + base::quoted(level) + ": must be exec, booted or network");
+  auto timeout = q.query.count("timeout") ? to_number(q.query.at("timeout"), "timeout") : 60000;
+  instances_->wait_ready(q.project(), q.path[0], wanted, std::chrono::milliseconds(timeout));
+  return {};
+}
+
+api::Reply Engine::snapshots_get(api::Request &q) {
+  json::array out;
+  for (auto &s : instances_->snapshots(q.project(), q.path[0])) {
+    if (q.recursion() == 0)
+      out.emplace_back(url(q.project(), q.path[0] + "/snapshots/" + s.name));
+    else
+      out.push_back(api::to_json(s));
+  }
+  return {std::move(out), {}, {}};
+}
+
+api::Reply Engine::snapshots_post(api::Request &q) {
+  auto r = api::from_json<SnapshotCreate>(q.body);
+  auto name = q.path[0], project = q.project();
+  auto snapshot = instances_->check_snapshot(project, name, r);
+  auto s = spec(q, "Snapshotting instance", name);
+  s.resources["instances_snapshots"] = {url(project, name + "/snapshots/" + snapshot)};
+  return async(std::move(s), [this, project, name, r](TaskOperation &op) { instances_->create_snapshot(project, name, r, report_to(op)); });
+}
+
+api::Reply Engine::snapshot_get(api::Request &q) {
+  auto s = instances_->snapshot(q.project(), q.path[0], q.path[1]);
+  return {api::to_json(s), etag(s), {}};
+}
+
+api::Reply Engine::snapshot_put(api::Request &q) {
+  auto r = api::from_json<api::SnapshotUpdate>(q.body);
+  check_match(q.if_match, etag(instances_->snapshot(q.project(), q.path[0], q.path[1])), "snapshot " + base::quoted(q.path[1]));
+  return async(spec(q, "Updating snapshot", q.path[0]), [this, project = q.project(), path = q.path, r](TaskOperation &) {
+    instances_->set_snapshot_expiry(project, path[0], path[1], r.expires_at);
+  });
+}
+
+api::Reply Engine::snapshot_post(api::Request &q) {
+  auto r = api::from_json<api::Rename>(q.body);
+  base::SnapshotName::parse(r.name);
+  instances_->snapshot(q.project(), q.path[0], q.path[1]);
+  return async(spec(q, "Renaming snapshot", q.path[0]),
+               [this, project = q.project(), path = q.path, r](TaskOperation &) { instances_->rename_snapshot(project, path[0], path[1], r.name); });
+}
+
+api::Reply Engine::snapshot_delete(api::Request &q) {
+  instances_->snapshot(q.project(), q.path[0], q.path[1]);
+  return async(spec(q, "Deleting snapshot", q.path[0]),
+               [this, project = q.project(), path = q.path](TaskOperation &) { instances_->remove_snapshot(project, path[0], path[1]); });
+}
+
+} // namespace incus::embed

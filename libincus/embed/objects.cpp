@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: Apache-2.0
+// Images, profiles and storage pools.
+#include <boost/json.hpp>
+
+#include "api/records.hpp"
+#include "base/error.hpp"
+#include "base/names.hpp"
+#include "device/device.hpp"
+#include "embed/engine.hpp"
+#include "instance/keys.hpp"
+
+namespace incus::embed {
+
+namespace json = boost::json;
+
+namespace {
+template <class T, class F> api::Reply listing(const api::Request &q, const std::vector<T> &all, const char *prefix, F name) {
+  json::array out;
+  for (auto &o : all) {
+    if (q.recursion() == 0)
+      out.emplace_back(std::string(prefix) + name(o) + (q.project() == "default" ? "" : "?project=" + q.project()));
+    else
+      out.push_back(api::to_json(o));
+  }
+  return {std::move(out), {}, {}};
+}
+
+Etag etag(const ImageInfo &i) { return etag_of({i.public_, i.auto_update, api::to_json(i.properties), api::to_json(i.expires_at), api::to_json(i.profiles)}); }
+Etag etag(const ImageAliasInfo &a) { return etag_of({a.name, a.target, a.description}); }
+Etag etag(const ProfileInfo &p) { return etag_of({api::to_json(p.config), p.description, api::to_json(p.devices)}); }
+Etag etag(const StoragePoolInfo &p) { return etag_of({p.name, p.driver, p.description, api::to_json(p.config)}); }
+} // namespace
+
+api::Reply Engine::images_get(api::Request &q) {
+  return listing(q, images_->list(q.project()), "/1.0/images/", [](auto &i) { return i.fingerprint; });
+}
+
+api::Reply Engine::images_post(api::Request &q) {
+  auto how = api::from_json<ImageImport>(q.body);
+  OperationSpec s;
+  s.description = "Importing image";
+  s.project = q.project();
+  s.may_cancel = true;
+  auto request = std::make_shared<api::Request>(std::move(q));
+  return async(std::move(s), [this, request, how](TaskOperation &op) {
+    auto fingerprint = images_->import(request->project(), *request, how, [&](std::uint64_t done, std::uint64_t total) { op.progress("read", done, total); });
+    op.add_resource("images", "/1.0/images/" + fingerprint);
+    op.set_metadata("fingerprint", json::string(fingerprint));
+    op.set_metadata("size", images_->info(request->project(), fingerprint).size);
+    events_.lifecycle("image-created", "/1.0/images/" + fingerprint, request->project());
+  });
+}
+
+api::Reply Engine::image_get(api::Request &q) {
+  auto i = images_->info(q.project(), q.path[0]);
+  return {api::to_json(i), etag(i), {}};
+}
+
+api::Reply Engine::image_put(api::Request &q) {
+  auto i = images_->info(q.project(), q.path[0]);
+  check_match(q.if_match, etag(i), "image " + base::quoted(q.path[0]));
+  images_->update(q.project(), q.path[0], api::from_json<ImageUpdate>(q.body));
+  events_.lifecycle("image-updated", "/1.0/images/" + i.fingerprint, q.project());
+  return {};
+}
+
+api::Reply Engine::image_delete(api::Request &q) {
+  auto i = images_->info(q.project(), q.path[0]);
+  OperationSpec s;
+  s.description = "Deleting image";
+  s.project = q.project();
+  s.resources["images"] = {"/1.0/images/" + i.fingerprint};
+  return async(std::move(s), [this, project = q.project(), fingerprint = i.fingerprint](TaskOperation &) {
+    images_->remove(project, fingerprint);
+    events_.lifecycle("image-deleted", "/1.0/images/" + fingerprint, project);
+  });
+}
+
+api::Reply Engine::image_export_get(api::Request &q) {
+  return {images_->export_to(q.project(), q.path[0], q.stream("metadata"), q.stream("rootfs")), {}, {}};
+}
+
+api::Reply Engine::aliases_get(api::Request &q) {
+  return listing(q, images_->aliases(q.project()), "/1.0/images/aliases/", [](auto &a) { return a.name; });
+}
+
+api::Reply Engine::aliases_post(api::Request &q) {
+  auto a = api::from_json<ImageAliasInfo>(q.body);
+  images_->create_alias(q.project(), a);
+  events_.lifecycle("image-alias-created", "/1.0/images/aliases/" + a.name, q.project());
+  return {};
+}
+
+api::Reply Engine::alias_get(api::Request &q) {
+  auto a = images_->alias(q.project(), q.path[0]);
+  return {api::to_json(a), etag(a), {}};
+}
+
+api::Reply Engine::alias_put(api::Request &q) {
+  check_match(q.if_match, etag(images_->alias(q.project(), q.path[0])), "image alias " + base::quoted(q.path[0]));
+  images_->update_alias(q.project(), q.path[0], api::from_json<ImageAliasInfo>(q.body));
+  return {};
+}
+
+api::Reply Engine::alias_post(api::Request &q) {
+  images_->rename_alias(q.project(), q.path[0], api::from_json<api::Rename>(q.body).name);
+  return {};
+}
+
+api::Reply Engine::alias_delete(api::Request &q) {
+  images_->delete_alias(q.project(), q.path[0]);
+  events_.lifecycle("image-alias-deleted", "/1.0/images/aliases/" + q.path[0], q.project());
+  return {};
+}
+
+namespace {
+ProfileInfo to_info(db::Connection &c, const db::ProfileRow &row) {
+  ProfileInfo p{row.config, row.description, row.devices, row.name, {}, row.project};
+  for (auto &u : db::profile_users(c, row.id)) p.used_by.push_back("/1.0/instances/" + u + (row.project == "default" ? "" : "?project=" + row.project));
+  return p;
+}
+
+void validate(db::Connection &c, const std::string &name, const Config &config, const Devices &devices) {
+  instance::validate_instance_config(config, "profile " + base::quoted(name), true);
+  device::validate_all(name, devices, true, [&](const std::string &pool) { return !db::pools(c, pool).empty(); });
+}
+
+db::ProfileRow row_of(db::Connection &c, const std::string &project, const std::string &name) {
+  db::project_id(c, project);
+  auto p = db::profile(c, project, name);
+  if (!p) base::fail(ErrorCode::not_found, "profile {} not found", base::quoted(name));
+  return *p;
+}
+
+template <class M> void without_empty(M &m) {
+  std::erase_if(m, [](auto &kv) { return kv.second.empty(); });
+}
+} // namespace
+
+api::Reply Engine::profiles_get(api::Request &q) {
+  db::project_id(*global_, q.project());
+  std::vector<ProfileInfo> all;
+  for (auto &p : db::profiles(*global_, q.project())) all.push_back(to_info(*global_, p));
+  return listing(q, all, "/1.0/profiles/", [](auto &p) { return p.name; });
+}
+
+api::Reply Engine::profiles_post(api::Request &q) {
+  auto r = api::from_json<ProfileCreate>(q.body);
+  db::project_id(*global_, q.project());
+  base::ProfileName::parse(r.name);
+  validate(*global_, r.name, r.config, r.devices);
+  if (auto it = r.config.find("raw.lxc"); it != r.config.end()) runtime_->validate_raw(it->second);
+  if (db::profile(*global_, q.project(), r.name)) base::fail(ErrorCode::already_exists, "profile {} already exists", base::quoted(r.name));
+  without_empty(r.config);
+  global_->transaction([&] { db::insert_profile(*global_, {0, q.project(), r.name, r.description, r.config, r.devices}); });
+  events_.lifecycle("profile-created", "/1.0/profiles/" + r.name, q.project());
+  return {};
+}
+
+api::Reply Engine::profile_get(api::Request &q) {
+  auto p = to_info(*global_, row_of(*global_, q.project(), q.path[0]));
+  return {api::to_json(p), etag(p), {}};
+}
+
+void Engine::change_profile(const std::string &project, const std::string &name, const std::function<ProfileUpdate(const ProfileInfo &)> &change) {
+  std::map<std::string, instance::Expanded> before;
+  std::vector<std::string> users;
+  global_->transaction([&] {
+    before.clear();
+    auto row = row_of(*global_, project, name);
+    users = db::profile_users(*global_, row.id);
+    for (auto &u : users) before[u] = instances_->expand(instances_->row(project, u));
+    auto to = change(to_info(*global_, row));
+    without_empty(to.config);
+    for (auto &[n, d] : to.devices) without_empty(d);
+    validate(*global_, name, to.config, to.devices);
+    if (auto it = to.config.find("raw.lxc"); it != to.config.end()) runtime_->validate_raw(it->second);
+    row.config = to.config;
+    row.devices = to.devices;
+    row.description = to.description;
+    db::update_profile(*global_, row);
+    instances_->validate_users(project, users);
+  });
+  instances_->profile_changed(project, users, before);
+  events_.lifecycle("profile-updated", "/1.0/profiles/" + name, project);
+}
+
+api::Reply Engine::profile_put(api::Request &q) {
+  auto to = api::from_json<ProfileUpdate>(q.body);
+  change_profile(q.project(), q.path[0], [&](const ProfileInfo &now) {
+    check_match(q.if_match, etag(now), "profile " + base::quoted(q.path[0]));
+    return to;
+  });
+  return {};
+}
+
+api::Reply Engine::profile_patch(api::Request &q) {
+  auto patch = api::from_json<ProfileUpdate>(q.body);
+  bool described = q.body.as_object().contains("description");
+  change_profile(q.project(), q.path[0], [&](const ProfileInfo &now) {
+    check_match(q.if_match, etag(now), "profile " + base::quoted(q.path[0]));
+    ProfileUpdate to{now.config, described ? patch.description : now.description, now.devices};
+    for (auto &[k, v] : patch.config) to.config[k] = v;
+    for (auto &[n, d] : patch.devices) to.devices[n] = d;
+    return to;
+  });
+  return {};
+}
+
+api::Reply Engine::profile_post(api::Request &q) {
+  auto to = api::from_json<api::Rename>(q.body).name;
+  auto row = row_of(*global_, q.project(), q.path[0]);
+  if (row.name == "default") base::fail(ErrorCode::forbidden, "the profile \"default\" cannot be renamed");
+  base::ProfileName::parse(to);
+  if (db::profile(*global_, q.project(), to)) base::fail(ErrorCode::already_exists, "profile {} already exists", base::quoted(to));
+  global_->transaction([&] { db::rename_profile(*global_, row.id, to); });
+  events_.lifecycle("profile-renamed", "/1.0/profiles/" + to, q.project(), {{"old_name", row.name}});
+  return {};
+}
+
+api::Reply Engine::profile_delete(api::Request &q) {
+  auto row = row_of(*global_, q.project(), q.path[0]);
+  if (row.name == "default") base::fail(ErrorCode::forbidden, "the profile \"default\" cannot be deleted");
+  global_->transaction([&] {
+    auto users = db::profile_users(*global_, row.id);
+    if (!users.empty())
+      base::fail(ErrorCode::conflict, "cannot delete profile {}: it is in use by instance {}{}", base::quoted(row.name), base::quoted(users[0]),
+                 users.size() > 1 ? fmt::format(" and {} more", users.size() - 1) : "");
+    db::delete_profile(*global_, row.id);
+  });
+  events_.lifecycle("profile-deleted", "/1.0/profiles/" + row.name, q.project());
+  return {};
+}
+
+api::Reply Engine::pools_get(api::Request &q) {
+  return listing(q, pools_->list(), "/1.0/storage-pools/", [](auto &p) { return p.name; });
+}
+
+api::Reply Engine::pools_post(api::Request &q) {
+  auto r = api::from_json<StoragePoolCreate>(q.body);
+  pools_->create(r);
+  events_.lifecycle("storage-pool-created", "/1.0/storage-pools/" + r.name, "");
+  return {};
+}
+
+api::Reply Engine::pool_get(api::Request &q) {
+  auto p = pools_->info(q.path[0]);
+  return {api::to_json(p), etag(p), {}};
+}
+
+api::Reply Engine::pool_put(api::Request &q) {
+  check_match(q.if_match, etag(pools_->info(q.path[0])), "storage pool " + base::quoted(q.path[0]));
+  pools_->update(q.path[0], api::from_json<StoragePoolUpdate>(q.body));
+  events_.lifecycle("storage-pool-updated", "/1.0/storage-pools/" + q.path[0], "");
+  return {};
+}
+
+api::Reply Engine::pool_delete(api::Request &q) {
+  pools_->remove(q.path[0]);
+  events_.lifecycle("storage-pool-deleted", "/1.0/storage-pools/" + q.path[0], "");
+  return {};
+}
+
+api::Reply Engine::pool_resources_get(api::Request &q) { return {api::to_json(pools_->resources(q.path[0])), {}, {}}; }
+
+api::Reply Engine::pool_volumes_get(api::Request &q) {
+  return listing(q, pools_->volumes(q.path[0]), ("/1.0/storage-pools/" + q.path[0] + "/volumes/").c_str(), [](auto &v) { return v.type + "/" + v.name; });
+}
+
+} // namespace incus::embed

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <boost/json.hpp>
+
+#include "base/error.hpp"
+#include "base/names.hpp"
+#include "instance/manager.hpp"
+
+namespace incus::instance {
+
+namespace {
+constexpr int stopped = 102, running = 103, frozen = 110;
+}
+
+InstanceInfo Manager::to_info(const db::InstanceRow &r, const Expanded &e) {
+  InstanceInfo i;
+  i.architecture = r.architecture;
+  i.config = r.config;
+  i.created_at = r.created_at;
+  i.description = r.description;
+  i.devices = r.devices;
+  i.ephemeral = r.ephemeral;
+  i.expanded_config = e.config;
+  i.expanded_devices = e.devices;
+  i.last_used_at = r.last_used_at;
+  i.location = r.location;
+  i.name = r.name;
+  i.profiles = r.profiles;
+  i.project = r.project;
+  i.stateful = r.stateful;
+  i.type = "container";
+  auto power = is_live(r.id) ? ctx_.runtime.power(key_of(r)) : Power::stopped;
+  i.status = power == Power::running ? "Running" : power == Power::frozen ? "Frozen" : "Stopped";
+  i.status_code = power == Power::running ? running : power == Power::frozen ? frozen : stopped;
+  return i;
+}
+
+std::vector<std::string> Manager::names(const std::string &project) {
+  db::project_id(ctx_.global, project);
+  return db::instance_names(ctx_.global, project);
+}
+
+std::vector<InstanceInfo> Manager::list(const std::string &project) {
+  db::project_id(ctx_.global, project);
+  std::vector<db::InstanceRow> rows;
+  std::map<std::string, db::ProfileRow> profiles;
+  {
+    std::lock_guard lock(ctx_.global.mutex());
+    rows = db::instances(ctx_.global, project);
+    profiles = profile_map(project);
+  }
+  std::vector<InstanceInfo> out;
+  out.reserve(rows.size());
+  for (auto &r : rows) out.push_back(to_info(r, expand_with(r, profiles)));
+  return out;
+}
+
+std::vector<InstanceFull> Manager::list_full(const std::string &project) {
+  auto infos = list(project);
+  std::map<std::int64_t, std::vector<SnapshotInfo>> snaps;
+  std::map<std::string, std::int64_t> ids;
+  {
+    std::lock_guard lock(ctx_.global.mutex());
+    for (auto &r : db::instances(ctx_.global, project)) ids[r.name] = r.id;
+    for (auto &s : db::snapshots(ctx_.global, 0)) snaps[s.instance_id].push_back(to_info(s));
+  }
+  std::vector<InstanceFull> out;
+  out.reserve(infos.size());
+  for (auto &i : infos) {
+    InstanceFull f;
+    // One deleted while we list keeps its record without a state.
+    auto id = ids.find(i.name);
+    if (id != ids.end()) {
+      f.snapshots = std::move(snaps[id->second]);
+      f.state = InstanceState{};
+      if (i.status_code != stopped) {
+        try {
+          f.state = state(project, i.name);
+        } catch (const Error &e) {
+          ctx_.log.debug("state of {}: {}", i.name, e.what());
+        }
+      }
+      f.state->status = i.status;
+      f.state->status_code = i.status_code;
+    }
+    f.info = std::move(i);
+    out.push_back(std::move(f));
+  }
+  return out;
+}
+
+InstanceInfo Manager::info(const std::string &project, const std::string &name) {
+  auto r = row(project, name);
+  return to_info(r, expand(r));
+}
+
+InstanceState Manager::state(const std::string &project, const std::string &name) {
+  auto r = row(project, name);
+  auto e = expand(r);
+  auto i = to_info(r, e);
+  InstanceState s;
+  if (i.status_code != stopped) {
+    try {
+      s = ctx_.runtime.state(key_of(r));
+    } catch (const Error &err) {
+      // It stopped between the question and the answer.
+      if (err.code() != ErrorCode::conflict) throw;
+      i.status = "Stopped";
+      i.status_code = stopped;
+    }
+  }
+  s.status = i.status;
+  s.status_code = i.status_code;
+  for (auto &[device, d] : e.devices) {
+    auto path = d.find("path"), pool = d.find("pool");
+    if (path == d.end() || pool == d.end() || path->second != "/") continue;
+    s.disk[device].usage = static_cast<std::int64_t>(ctx_.pools.driver(pool->second)->usage({storage::VolumeType::container, key_of(r).name}));
+  }
+  return s;
+}
+
+std::string Manager::console_log(const std::string &project, const std::string &name) { return ctx_.runtime.console_log(key_of(row(project, name))); }
+void Manager::clear_console_log(const std::string &project, const std::string &name) { ctx_.runtime.clear_console_log(key_of(row(project, name))); }
+
+} // namespace incus::instance

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "instance/manager.hpp"
+
+#include <boost/json.hpp>
+
+#include "base/error.hpp"
+#include "base/names.hpp"
+#include "device/device.hpp"
+#include "instance/keys.hpp"
+#include "schema/schema.hpp"
+#include "sys/idmap.hpp"
+
+namespace incus::instance {
+
+namespace json = boost::json;
+
+Manager::Manager(Context ctx) : ctx_(std::move(ctx)) {
+  auto on = [this](const char *kind, void (Manager::*fn)(const json::object &)) {
+    ctx_.journal.on(kind, [this, fn](const json::object &d) { (this->*fn)(d); });
+  };
+  on("instance.create", &Manager::recover_create);
+  on("instance.remove", &Manager::recover_remove);
+  on("instance.rename", &Manager::recover_rename);
+  on("instance.start", &Manager::recover_start);
+  on("snapshot", &Manager::recover_snapshot);
+  on("snapshot.rename", &Manager::recover_snapshot_rename);
+  on("instance.restore", &Manager::recover_restore);
+  ctx_.runtime.set_events({[this](const Key &k) { on_stopped(k); }, [this](const Key &k, const Started &s) { on_rebooted(k, s); }});
+}
+
+Manager::Claim::Claim(Manager &m, const std::string &project, const std::string &name, const char *what, bool wait) : m_(m), key_(project + "/" + name) {
+  std::unique_lock lock(m_.mutex_);
+  if (wait) m_.released_.wait(lock, [&] { return !m_.claims_.count(key_); });
+  auto [it, fresh] = m_.claims_.emplace(key_, what);
+  if (!fresh)
+    base::fail(ErrorCode::busy, "instance {} is busy: another operation ({}) is under way; wait for it and try again", base::quoted(name), it->second);
+}
+
+Manager::Claim::~Claim() {
+  std::lock_guard lock(m_.mutex_);
+  m_.claims_.erase(key_);
+  m_.released_.notify_all();
+}
+
+Key Manager::key_of(const db::InstanceRow &row) const { return {row.id, storage::store_name(row.project, row.name)}; }
+
+db::InstanceRow Manager::row(const std::string &project, const std::string &name) {
+  db::project_id(ctx_.global, project);
+  auto r = db::instance(ctx_.global, project, name);
+  if (!r) base::fail(ErrorCode::not_found, "instance {} not found", base::quoted(name));
+  return std::move(*r);
+}
+
+std::map<std::string, db::ProfileRow> Manager::profile_map(const std::string &project) {
+  std::map<std::string, db::ProfileRow> out;
+  for (auto &p : db::profiles(ctx_.global, project)) {
+    auto name = p.name;
+    out.emplace(std::move(name), std::move(p));
+  }
+  return out;
+}
+
+Expanded Manager::expand_with(const db::InstanceRow &row, const std::map<std::string, db::ProfileRow> &profiles) {
+  Expanded e;
+  for (auto &name : row.profiles) {
+    auto it = profiles.find(name);
+    if (it == profiles.end()) base::fail(ErrorCode::not_found, "profile {} not found", base::quoted(name));
+    for (auto &[k, v] : it->second.config) e.config[k] = v;
+    for (auto &[k, d] : it->second.devices) e.devices[k] = d;
+  }
+  for (auto &[k, v] : row.config) e.config[k] = v;
+  for (auto &[k, d] : row.devices) e.devices[k] = d;
+  return e;
+}
+
+Expanded Manager::expand(const db::InstanceRow &row) {
+  Expanded e;
+  for (auto &name : row.profiles) {
+    auto p = db::profile(ctx_.global, row.project, name);
+    if (!p) base::fail(ErrorCode::not_found, "profile {} not found", base::quoted(name));
+    for (auto &[k, v] : p->config) e.config[k] = v;
+    for (auto &[k, d] : p->devices) e.devices[k] = d;
+  }
+  for (auto &[k, v] : row.config) e.config[k] = v;
+  for (auto &[k, d] : row.devices) e.devices[k] = d;
+  return e;
+}
+
+Manager::Root Manager::root_of(const db::InstanceRow &row, const Expanded &e) {
+  auto device = device::root_disk(e.devices);
+  if (device.empty())
+    base::fail(ErrorCode::invalid_argument, "instance {} has no root disk: add a disk device with path=/ and pool=NAME to it or to a profile of it",
+               base::quoted(row.name));
+  Root r;
+  r.pool = e.devices.at(device).at("pool");
+  r.driver = ctx_.pools.driver(r.pool);
+  r.volume = {storage::VolumeType::container, storage::store_name(row.project, row.name)};
+  return r;
+}
+
+void Manager::check_requirements(const std::string &what, const Config &c) {
+  auto it = c.find("image.requirements.privileged");
+  auto privileged = schema::truthy(schema::value(instance_keys(), c, "security.privileged"));
+  if (it != c.end() && !schema::truthy(it->second) && privileged)
+    base::fail(ErrorCode::invalid_argument, "the image of {} refuses privileged containers (requirements.privileged=false): unset security.privileged", what);
+  it = c.find("image.requirements.nesting");
+  if (it != c.end() && schema::truthy(it->second) && !schema::truthy(schema::value(instance_keys(), c, "security.nesting")))
+    base::fail(ErrorCode::invalid_argument, "the image of {} needs security.nesting=true (requirements.nesting=true)", what);
+}
+
+/// The one gate: the final expanded configuration, before it is committed.
+void Manager::check_expanded(const db::InstanceRow &row, const Expanded &e, bool creating) {
+  auto what = "instance " + base::quoted(row.name);
+  validate_instance_config(e.config, what, false);
+  if (auto it = e.config.find("raw.lxc"); it != e.config.end() && !it->second.empty()) ctx_.runtime.validate_raw(it->second);
+  device::validate_all(row.name, e.devices, false, [this](const std::string &pool) { return !db::pools(ctx_.global, pool).empty(); });
+  check_requirements(what, e.config);
+  sys::choose_idmap(e.config, {});
+  auto root = device::root_disk(e.devices);
+  if (root.empty())
+    base::fail(ErrorCode::invalid_argument, "{} has no root disk: add a disk device with path=/ and pool=NAME to it or to a profile of it", what);
+  if (creating) return;
+  for (auto &v : db::volumes(ctx_.global))
+    if (v.type == 0 && v.project == row.project && v.name == row.name && v.pool != e.devices.at(root).at("pool"))
+      base::fail(ErrorCode::invalid_argument, "Cannot update root disk device pool name of {} from {} to {}: move the instance instead", what, base::quoted(v.pool),
+                 base::quoted(e.devices.at(root).at("pool")));
+}
+
+void Manager::event(const char *action, const std::string &project, const std::string &name, json::object context) {
+  if (ctx_.lifecycle) ctx_.lifecycle(action, "/1.0/instances/" + name + (project == "default" ? "" : "?project=" + project), project, std::move(context));
+}
+
+bool Manager::is_live(std::int64_t id) {
+  std::lock_guard lock(mutex_);
+  return live_.count(id) != 0;
+}
+
+void Manager::must_run(const db::InstanceRow &row, const char *what) {
+  if (!is_live(row.id) || ctx_.runtime.power(key_of(row)) == Power::stopped)
+    base::fail(ErrorCode::conflict, "cannot {} instance {}: the instance is not running; start it first", what, base::quoted(row.name));
+}
+
+void Manager::must_not_run(const db::InstanceRow &row, const char *what) {
+  if (is_live(row.id)) base::fail(ErrorCode::conflict, "cannot {} instance {}: Instance is running; stop it first", what, base::quoted(row.name));
+}
+
+} // namespace incus::instance

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+// The instances of one state directory: rules, records, locks and recovery over a storage driver and a runtime.
+#pragma once
+#include <boost/json/object.hpp>
+#include <condition_variable>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include <incus/instance.hpp>
+
+#include "db/journal.hpp"
+#include "db/records.hpp"
+#include "image/store.hpp"
+#include "instance/runtime.hpp"
+#include "storage/pools.hpp"
+
+namespace incus::instance {
+
+/// How a long step reports: stage, bytes done, bytes in all. May throw Error(cancelled).
+using Report = std::function<void(const std::string &stage, std::uint64_t done, std::uint64_t total)>;
+
+/// A profile merged over another, own keys last.
+struct Expanded {
+  Config config;
+  Devices devices;
+};
+
+class Manager {
+public:
+  struct Context {
+    db::Connection &global;
+    db::Connection &local;
+    db::Journal &journal;
+    const base::Log &log;
+    storage::Pools &pools;
+    image::Store &images;
+    Runtime &runtime;
+    std::string directory; ///< the state directory; empty in memory
+    bool auto_destroy = false;
+    /// action, instance URL, project.
+    std::function<void(const std::string &, const std::string &, const std::string &, boost::json::object)> lifecycle;
+    /// Runs a task on another thread, waited for at close.
+    std::function<void(const std::string &description, const std::string &project, std::function<void()>)> background;
+  };
+  explicit Manager(Context ctx);
+
+  // Reading (list.cpp).
+  std::vector<InstanceInfo> list(const std::string &project);
+  std::vector<InstanceFull> list_full(const std::string &project);
+  std::vector<std::string> names(const std::string &project);
+  InstanceInfo info(const std::string &project, const std::string &name);
+  InstanceState state(const std::string &project, const std::string &name);
+  db::InstanceRow row(const std::string &project, const std::string &name); ///< throws not_found
+  Expanded expand(const db::InstanceRow &row);
+  std::string console_log(const std::string &project, const std::string &name);
+  void clear_console_log(const std::string &project, const std::string &name);
+
+  // Making and removing (create.cpp, copy.cpp).
+  /// What can be refused before any work; fills in a name and the default profile.
+  void check_create(const std::string &project, InstanceCreate &request);
+  void create(const std::string &project, InstanceCreate request, const Report &report);
+  void remove(const std::string &project, const std::string &name);
+  void rename(const std::string &project, const std::string &name, const std::string &new_name);
+
+  // Running (state.cpp).
+  void change_state(const std::string &project, const std::string &name, const InstanceStateChange &change);
+  std::unique_ptr<Exec> exec(const std::string &project, const std::string &name, ExecSpec spec);
+  void wait_ready(const std::string &project, const std::string &name, ReadyLevel level, std::chrono::milliseconds timeout);
+
+  // Changing (update.cpp).
+  /// `change` gets the current record and returns what to make of it; it may throw (precondition_failed).
+  using Change = std::function<InstanceUpdate(const InstanceInfo &)>;
+  void update(const std::string &project, const std::string &name, const Change &change);
+  /// After a profile changed: applies it to running users. `before` are their expanded configurations.
+  void profile_changed(const std::string &project, const std::vector<std::string> &users, const std::map<std::string, Expanded> &before);
+  /// Validates what instances would become with other profile contents; call inside the transaction that changed the profile.
+  void validate_users(const std::string &project, const std::vector<std::string> &users);
+
+  // Snapshots (snapshot.cpp).
+  std::vector<SnapshotInfo> snapshots(const std::string &project, const std::string &name);
+  SnapshotInfo snapshot(const std::string &project, const std::string &name, const std::string &snapshot);
+  std::string check_snapshot(const std::string &project, const std::string &name, const SnapshotCreate &request);
+  void create_snapshot(const std::string &project, const std::string &name, const SnapshotCreate &request, const Report &report);
+  void rename_snapshot(const std::string &project, const std::string &name, const std::string &snapshot, const std::string &new_name);
+  void set_snapshot_expiry(const std::string &project, const std::string &name, const std::string &snapshot, Time expires_at);
+  void remove_snapshot(const std::string &project, const std::string &name, const std::string &snapshot);
+  void restore(const std::string &project, const std::string &name, const std::string &snapshot, const Report &report);
+
+  // Life of the host (reconcile.cpp).
+  /// After the journal was recovered: finds what runs. `same_boot`: false when the machine was restarted since.
+  void reconcile(bool same_boot);
+  /// Kills what runs, for auto_destroy.
+  void destroy_all();
+  void check(std::vector<std::string> &problems);
+
+private:
+  class Claim;
+  struct Live {
+    Started started;
+    std::string project, name;
+  };
+  struct Root {
+    std::string pool;
+    std::shared_ptr<storage::Driver> driver;
+    storage::VolumeRef volume;
+  };
+
+  Key key_of(const db::InstanceRow &row) const;
+  Root root_of(const db::InstanceRow &row, const Expanded &expanded);
+  InstanceInfo to_info(const db::InstanceRow &row, const Expanded &expanded);
+  SnapshotInfo to_info(const db::SnapshotRow &row);
+  std::vector<InstanceFull> with_state(const std::vector<db::InstanceRow> &rows, std::vector<InstanceInfo> infos);
+  Expanded expand_with(const db::InstanceRow &row, const std::map<std::string, db::ProfileRow> &profiles);
+  std::map<std::string, db::ProfileRow> profile_map(const std::string &project);
+  void check_expanded(const db::InstanceRow &row, const Expanded &e, bool creating);
+  void check_requirements(const std::string &what, const Config &expanded);
+  void event(const char *action, const std::string &project, const std::string &name, boost::json::object context = {});
+
+  db::InstanceRow row_from(const std::string &project, const InstanceCreate &request);
+  void store_new(db::InstanceRow &row, const Root &root, const std::vector<db::SnapshotRow> &snapshots);
+  void create_from_image(db::InstanceRow &row, const InstanceCreate &request, const Report &report);
+  void create_empty(db::InstanceRow &row);
+  void create_copy(db::InstanceRow &row, const InstanceCreate &request, const Report &report);
+  void remove_claimed(const db::InstanceRow &row);
+  void remove_traces(const std::string &store_name, std::int64_t id, const std::string &pool);
+  void link(const Root &root);
+  void unlink(const std::string &store_name);
+  void move_traces(const boost::json::object &data, bool forward);
+
+  void start_claimed(const std::string &project, const std::string &name);
+  StartSpec prepare_start(db::InstanceRow &row, const Expanded &e, Config &changes);
+  storage::RootfsPlan prepare_rootfs(const db::InstanceRow &row, const Root &root, const storage::IdMap &map, Config &changes);
+  storage::IdMap choose_map(const db::InstanceRow &row, const Expanded &e);
+  void stop_claimed(const std::string &project, const std::string &name, const InstanceStateChange &change, bool keep_ephemeral);
+  bool finish_stopped(const Key &key);
+  void on_stopped(const Key &key);
+  void on_rebooted(const Key &key, const Started &started);
+  bool is_live(std::int64_t id);
+  void must_run(const db::InstanceRow &row, const char *what);
+  void must_not_run(const db::InstanceRow &row, const char *what);
+  std::string next_snapshot_name(const db::InstanceRow &row, const Config &expanded);
+  void recover_create(const boost::json::object &data);
+  void recover_remove(const boost::json::object &data);
+  void recover_rename(const boost::json::object &data);
+  void recover_start(const boost::json::object &data);
+  void recover_snapshot(const boost::json::object &data);
+  void recover_snapshot_rename(const boost::json::object &data);
+  void recover_restore(const boost::json::object &data);
+
+  Context ctx_;
+  std::mutex mutex_;
+  std::condition_variable released_;
+  std::map<std::string, std::string> claims_; ///< PROJECT/NAME -> what is being done
+  std::map<std::int64_t, Live> live_;
+};
+
+/// Holds an instance for one operation at a time. Refused with `busy` at once, or waited for.
+class Manager::Claim {
+public:
+  Claim(Manager &m, const std::string &project, const std::string &name, const char *what, bool wait = false);
+  ~Claim();
+  Claim(const Claim &) = delete;
+  Claim &operator=(const Claim &) = delete;
+
+private:
+  Manager &m_;
+  std::string key_;
+};
+
+} // namespace incus::instance

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <boost/json.hpp>
+
+#include "base/error.hpp"
+#include "base/names.hpp"
+#include "device/device.hpp"
+#include "image/image.hpp"
+#include "instance/keys.hpp"
+#include "instance/manager.hpp"
+
+namespace incus::instance {
+
+namespace {
+/// What the engine itself keeps; a client that leaves them out does not mean to remove them.
+bool kept(const std::string &key) {
+  return key == "volatile.last_state.power" || key == "volatile.last_state.idmap" || key.starts_with("volatile.idmap.") || key.starts_with("volatile.uuid") ||
+         key == "volatile.base_image" || key == "volatile.cloud-init.instance-id";
+}
+
+void without_empty(Config &c) {
+  std::erase_if(c, [](auto &kv) { return kv.second.empty(); });
+}
+} // namespace
+
+void Manager::update(const std::string &project, const std::string &name, const Change &change) {
+  Claim claim(*this, project, name, "update");
+  auto old = row(project, name);
+  const InstanceUpdate to = change(to_info(old, expand(old)));
+  auto fresh = old;
+  if (to.stateful) base::fail(ErrorCode::not_supported, "stateful is not supported for containers");
+  if (!to.architecture.empty()) {
+    fresh.architecture = image::canonical_architecture(to.architecture);
+    if (fresh.architecture.empty()) base::fail(ErrorCode::invalid_argument, "unknown architecture {}", base::quoted(to.architecture));
+  }
+  fresh.description = to.description;
+  fresh.ephemeral = to.ephemeral;
+  fresh.config = to.config;
+  without_empty(fresh.config);
+  for (auto &[k, v] : old.config) {
+    if (!kept(k)) continue;
+    fresh.config[k] = v;
+  }
+  fresh.devices = to.devices;
+  for (auto &[n, d] : fresh.devices) without_empty(d);
+  fresh.profiles = to.profiles;
+  auto before = expand(old), after = expand(fresh);
+  check_expanded(fresh, after, false);
+  if (is_live(old.id)) {
+    if (before.devices != after.devices)
+      base::fail(ErrorCode::conflict, "cannot change devices of instance {} while it is running: stop it first", base::quoted(name));
+    auto changed = changed_keys(before.config, after.config);
+    if (!changed.empty()) ctx_.runtime.apply(key_of(old), after.config, changed);
+  }
+  ctx_.global.transaction([&] { db::update_instance(ctx_.global, fresh); });
+  event("instance-updated", project, name);
+}
+
+void Manager::validate_users(const std::string &project, const std::vector<std::string> &users) {
+  for (auto &name : users) {
+    auto r = row(project, name);
+    auto e = expand(r);
+    try {
+      check_expanded(r, e, false);
+    } catch (const Error &err) {
+      throw Error(err.code(), "the change would break instance " + base::quoted(name), err);
+    }
+  }
+}
+
+void Manager::profile_changed(const std::string &project, const std::vector<std::string> &users, const std::map<std::string, Expanded> &before) {
+  for (auto &name : users) {
+    auto r = db::instance(ctx_.global, project, name);
+    if (!r || !is_live(r->id)) continue;
+    auto was = before.find(name);
+    if (was == before.end()) continue;
+    auto after = expand(*r);
+    auto changed = changed_keys(was->second.config, after.config);
+    if (!changed.empty()) ctx_.runtime.apply(key_of(*r), after.config, changed);
+  }
+}
+
+} // namespace incus::instance

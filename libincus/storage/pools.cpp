@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "storage/pools.hpp"
+
+#include <boost/json.hpp>
+
+#include "base/error.hpp"
+#include "base/names.hpp"
+#include "base/time.hpp"
+
+namespace incus::storage {
+
+namespace json = boost::json;
+
+std::string store_name(const std::string &project, const std::string &name) { return project == "default" ? name : project + "_" + name; }
+
+Pools::Pools(Context ctx) : ctx_(std::move(ctx)) {
+  ctx_.journal.on("pool.create", [this](const json::object &d) { recover_create(d); });
+  ctx_.journal.on("pool.remove", [this](const json::object &d) { recover_remove(d); });
+}
+
+const DriverInfo &Pools::driver_info(const std::string &name) const {
+  std::string known;
+  for (auto *d : ctx_.drivers) {
+    if (name == d->name) return *d;
+    known += (known.empty() ? "" : ", ") + std::string(d->name);
+  }
+  base::fail(ErrorCode::invalid_argument, "unknown storage driver {}: known ones are {}", base::quoted(name), known);
+}
+
+std::vector<std::string> Pools::driver_names() const {
+  std::vector<std::string> out;
+  for (auto *d : ctx_.drivers) out.emplace_back(d->name);
+  return out;
+}
+
+std::string Pools::directory_of(const std::string &name, const Config &config) const {
+  auto it = config.find("source");
+  return it != config.end() && !it->second.empty() ? it->second : ctx_.directory + "/" + name;
+}
+
+std::shared_ptr<Driver> Pools::driver(const std::string &pool) {
+  std::lock_guard lock(mutex_);
+  if (auto it = open_.find(pool); it != open_.end()) return it->second;
+  auto rows = db::pools(ctx_.global, pool);
+  if (rows.empty()) base::fail(ErrorCode::not_found, "storage pool {} not found", base::quoted(pool));
+  DriverContext c{pool, directory_of(pool, rows[0].config), rows[0].config, &ctx_.log};
+  std::shared_ptr<Driver> d = driver_info(rows[0].driver).open(c);
+  open_[pool] = d;
+  return d;
+}
+
+std::string Pools::directory(const std::string &pool) {
+  auto rows = db::pools(ctx_.global, pool);
+  if (rows.empty()) base::fail(ErrorCode::not_found, "storage pool {} not found", base::quoted(pool));
+  return ctx_.directory.empty() ? "" : directory_of(pool, rows[0].config);
+}
+
+StoragePoolInfo Pools::to_info(const db::PoolRow &row) {
+  StoragePoolInfo i;
+  i.config = row.config;
+  if (!ctx_.directory.empty()) i.config.emplace("source", directory_of(row.name, row.config));
+  i.description = row.description;
+  i.name = row.name;
+  i.driver = row.driver;
+  i.status = row.state == 1 ? "Created" : "Pending";
+  i.locations = {"none"};
+  for (auto &v : db::volumes(ctx_.global, row.name)) {
+    auto suffix = v.project == "default" ? "" : "?project=" + v.project;
+    if (v.type == 0)
+      i.used_by.push_back("/1.0/instances/" + v.name + suffix);
+    else if (v.type == 1)
+      i.used_by.push_back("/1.0/images/" + v.name + suffix);
+  }
+  for (auto &project : db::project_names(ctx_.global))
+    for (auto &p : db::profiles(ctx_.global, project))
+      for (auto &[name, d] : p.devices)
+        if (auto it = d.find("pool"); it != d.end() && it->second == row.name) {
+          i.used_by.push_back("/1.0/profiles/" + p.name + (project == "default" ? "" : "?project=" + project));
+          break;
+        }
+  return i;
+}
+
+std::vector<StoragePoolInfo> Pools::list() {
+  std::vector<StoragePoolInfo> out;
+  for (auto &row : db::pools(ctx_.global)) out.push_back(to_info(row));
+  return out;
+}
+
+StoragePoolInfo Pools::info(const std::string &name) {
+  auto rows = db::pools(ctx_.global, name);
+  if (rows.empty()) base::fail(ErrorCode::not_found, "storage pool {} not found", base::quoted(name));
+  return to_info(rows[0]);
+}
+
+void Pools::create(const StoragePoolCreate &r) {
+  auto name = base::PoolName::parse(r.name).str();
+  auto &info = driver_info(r.driver);
+  info.validate(r.config);
+  if (!db::pools(ctx_.global, name).empty()) base::fail(ErrorCode::already_exists, "storage pool {} already exists", base::quoted(name));
+  db::PoolRow row;
+  row.name = name;
+  row.driver = r.driver;
+  row.description = r.description;
+  row.config = r.config;
+  row.state = 1;
+  auto dir = directory_of(name, r.config);
+  for (auto &other : db::pools(ctx_.global))
+    if (!ctx_.directory.empty() && directory_of(other.name, other.config) == dir)
+      base::fail(ErrorCode::conflict, "cannot create storage pool {}: {} belongs to pool {}", base::quoted(name), dir, base::quoted(other.name));
+  DriverContext c{name, dir, r.config, &ctx_.log};
+  std::shared_ptr<Driver> d = info.open(c);
+  db::Intent intent(ctx_.journal, "pool.create", {{"name", name}, {"driver", r.driver}, {"source", r.config.count("source") ? r.config.at("source") : ""}});
+  d->create();
+  ctx_.global.transaction([&] { db::insert_pool(ctx_.global, row); });
+  intent.done();
+  std::lock_guard lock(mutex_);
+  open_[name] = d;
+}
+
+void Pools::recover_create(const json::object &data) {
+  std::string name(data.at("name").as_string());
+  if (!db::pools(ctx_.global, name).empty()) return;
+  Config config;
+  if (std::string source(data.at("source").as_string()); !source.empty()) config["source"] = source;
+  driver_info(std::string(data.at("driver").as_string())).open({name, directory_of(name, config), config, &ctx_.log})->remove();
+}
+
+void Pools::update(const std::string &name, const StoragePoolUpdate &to) {
+  auto rows = db::pools(ctx_.global, name);
+  if (rows.empty()) base::fail(ErrorCode::not_found, "storage pool {} not found", base::quoted(name));
+  auto &row = rows[0];
+  auto config = to.config;
+  auto source = directory_of(name, row.config);
+  // What info() shows may be sent back as it is.
+  if (auto it = config.find("source"); it != config.end()) {
+    if (it->second != source) base::fail(ErrorCode::invalid_argument, "the key \"source\" of storage pool {} cannot change", base::quoted(name));
+    if (!row.config.count("source")) config.erase(it);
+  }
+  if (row.config.count("source")) config["source"] = source;
+  driver_info(row.driver).validate([&] {
+    auto c = config;
+    c.erase("source");
+    return c;
+  }());
+  row.config = config;
+  row.description = to.description;
+  ctx_.global.transaction([&] { db::update_pool(ctx_.global, row); });
+}
+
+void Pools::remove(const std::string &name) {
+  auto rows = db::pools(ctx_.global, name);
+  if (rows.empty()) base::fail(ErrorCode::not_found, "storage pool {} not found", base::quoted(name));
+  for (auto &u : to_info(rows[0]).used_by)
+    if (!u.starts_with("/1.0/images/")) base::fail(ErrorCode::conflict, "cannot delete storage pool {}: it is used by {}", base::quoted(name), u);
+  auto d = driver(name);
+  db::Intent intent(ctx_.journal, "pool.remove",
+                    {{"name", name}, {"driver", rows[0].driver}, {"source", rows[0].config.count("source") ? rows[0].config.at("source") : ""}});
+  ctx_.global.transaction([&] { db::delete_pool(ctx_.global, rows[0].id); });
+  {
+    std::lock_guard lock(mutex_);
+    open_.erase(name);
+  }
+  d->remove();
+  intent.done();
+}
+
+void Pools::recover_remove(const json::object &data) {
+  // Row still there: nothing was removed yet. Gone: finish the disk.
+  recover_create(data);
+}
+
+StoragePoolResources Pools::resources(const std::string &name) { return driver(name)->resources(); }
+
+std::vector<StorageVolumeInfo> Pools::volumes(const std::string &name) {
+  info(name);
+  std::vector<StorageVolumeInfo> out;
+  constexpr const char *types[] = {"container", "image", "custom", "virtual-machine"};
+  for (auto &v : db::volumes(ctx_.global, name)) {
+    StorageVolumeInfo i;
+    i.name = v.name;
+    i.type = types[v.type & 3];
+    i.content_type = "filesystem";
+    i.location = v.location;
+    i.project = v.project;
+    i.description = v.description;
+    i.created_at = v.created_at;
+    if (v.type == 0) i.used_by = {"/1.0/instances/" + v.name};
+    out.push_back(std::move(i));
+  }
+  return out;
+}
+
+void Pools::ensure_default() {
+  if (!db::pools(ctx_.global).empty()) return;
+  StoragePoolCreate r;
+  r.name = "default";
+  r.driver = ctx_.default_driver;
+  try {
+    create(r);
+  } catch (const Error &e) {
+    // Two first instances at once: the other one made it.
+    if (e.code() != ErrorCode::already_exists) throw;
+  }
+  ctx_.global.transaction([&] {
+    auto p = db::profile(ctx_.global, "default", "default");
+    if (!p) return;
+    for (auto &[name, d] : p->devices)
+      if (auto it = d.find("path"); it != d.end() && it->second == "/") return;
+    std::string device = "root";
+    for (int n = 0; p->devices.count(device); n++) device = fmt::format("root{}", n);
+    p->devices[device] = {{"type", "disk"}, {"path", "/"}, {"pool", "default"}};
+    db::update_profile(ctx_.global, *p);
+  });
+}
+
+void Pools::check(std::vector<std::string> &problems) {
+  for (auto &row : db::pools(ctx_.global)) {
+    auto d = driver(row.name);
+    std::set<std::string> containers, images;
+    for (auto &v : db::volumes(ctx_.global, row.name)) (v.type == 1 ? images : containers).insert(v.type == 1 ? v.name : store_name(v.project, v.name));
+    auto compare = [&](VolumeType type, const std::set<std::string> &rows, const char *what) {
+      auto disk = d->list(type);
+      for (auto &n : disk)
+        if (!rows.count(n)) problems.push_back(fmt::format("pool {}: {} volume {} is on disk but not in the store", row.name, what, n));
+      for (auto &n : rows)
+        if (!d->exists({type, n})) problems.push_back(fmt::format("pool {}: {} volume {} is in the store but not on disk", row.name, what, n));
+    };
+    compare(VolumeType::container, containers, "container");
+    compare(VolumeType::image, images, "image");
+  }
+}
+
+} // namespace incus::storage

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// The pools of one state directory: their rows, their open drivers, and the rules over both.
+#pragma once
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+
+#include <incus/storage.hpp>
+
+#include "db/journal.hpp"
+#include "db/records.hpp"
+#include "storage/driver.hpp"
+
+namespace incus::storage {
+
+class Pools {
+public:
+  struct Context {
+    db::Connection &global;
+    db::Journal &journal;
+    const base::Log &log;
+    std::span<const DriverInfo *const> drivers;
+    std::string directory;       ///< INCUS_DIR/storage-pools; empty in memory
+    std::string default_driver;  ///< of a pool made by ensure_default()
+  };
+  explicit Pools(Context ctx);
+
+  std::vector<StoragePoolInfo> list();
+  StoragePoolInfo info(const std::string &name);
+  void create(const StoragePoolCreate &request);
+  void update(const std::string &name, const StoragePoolUpdate &to);
+  void remove(const std::string &name);
+  StoragePoolResources resources(const std::string &name);
+  std::vector<StorageVolumeInfo> volumes(const std::string &name);
+
+  /// The open driver; throws not_found.
+  std::shared_ptr<Driver> driver(const std::string &pool);
+  /// The pool's directory; empty in memory.
+  std::string directory(const std::string &pool);
+  std::vector<std::string> driver_names() const;
+  /// Makes the pool "default" and gives the default profile a root disk on it, when the host has no pool at all.
+  void ensure_default();
+  /// Differences between rows and disk, as text.
+  void check(std::vector<std::string> &problems);
+
+private:
+  const DriverInfo &driver_info(const std::string &name) const;
+  StoragePoolInfo to_info(const db::PoolRow &row);
+  std::string directory_of(const std::string &name, const Config &config) const;
+  void recover_create(const boost::json::object &data);
+  void recover_remove(const boost::json::object &data);
+
+  Context ctx_;
+  std::mutex mutex_;
+  std::map<std::string, std::shared_ptr<Driver>> open_;
+};
+
+/// Where an instance's volume is called in a pool: the plain name in the default project, PROJECT_NAME in others.
+std::string store_name(const std::string &project, const std::string &name);
+
+} // namespace incus::storage

@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: Apache-2.0
+// Killed at every step: an owner process performs one operation and is killed, or its helper, or both, at the Nth passage of a fault
+// point (test build), or at a random time (shipped build). A new process then opens the directory: everything must agree, a
+// bystander must still run, and the operation must have happened wholly or not at all.
+#define DOCTEST_CONFIG_IMPLEMENT
+#include <doctest/doctest.h>
+
+#include <csignal>
+#include <cstring>
+#include <fcntl.h>
+#include <poll.h>
+#include <spawn.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include <incus/incus.hpp>
+
+#include "sys/fault.hpp"
+#include "testing.hpp"
+
+using namespace incus;
+using namespace incus::testing;
+
+extern char **environ;
+
+#ifdef INCUS_FAULT_BUILD
+namespace incus::sys {
+void fault_arm(bool on) noexcept;
+long fault_count() noexcept;
+}
+#endif
+
+namespace {
+
+constexpr int broken = 3, refused = 4;
+
+void arm(bool on) {
+#ifdef INCUS_FAULT_BUILD
+  sys::fault_arm(on);
+#else
+  (void)on;
+#endif
+}
+
+bool exists(Host &h, const std::string &name) {
+  for (auto &n : h.instance_names())
+    if (n == name) return true;
+  return false;
+}
+bool has_snapshot(Host &h, const std::string &instance, const std::string &name) {
+  for (auto &s : h.instance(instance).snapshots())
+    if (s.name == name) return true;
+  return false;
+}
+InstanceCreate from_image() {
+  InstanceCreate r;
+  r.source.type = "image";
+  r.source.alias = "busy";
+  return r;
+}
+void create(Host &h, const std::string &name) {
+  auto r = from_image();
+  r.name = name;
+  h.create_instance(r).wait();
+}
+void kill_and_delete(Host &h, const std::string &name) {
+  if (!exists(h, name)) return;
+  auto i = h.instance(name);
+  if (i.info().status != "Stopped") i.stop(true).wait();
+  i.remove().wait();
+}
+
+/// One operation: how to get ready for it, what it does, what may be found afterwards, how to get back.
+struct Scenario {
+  const char *name;
+  void (*prepare)(Host &);
+  void (*act)(Host &);
+  void (*check)(Host &); ///< throws when what is there is neither before nor after
+  void (*restore)(Host &);
+};
+
+void must(bool ok, const std::string &what) {
+  if (!ok) throw std::runtime_error(what);
+}
+
+const Scenario scenarios[] = {
+    {"create", [](Host &) {}, [](Host &h) { create(h, "new"); },
+     [](Host &h) {
+       if (exists(h, "new")) {
+         h.instance("new").start().wait();
+         must(h.instance("new").exec({"true"}).exit_code == 0, "a created instance does not work");
+       }
+     },
+     [](Host &h) { kill_and_delete(h, "new"); }},
+    {"start", [](Host &h) { create(h, "s"); }, [](Host &h) { h.instance("s").start().wait(); },
+     [](Host &h) {
+       if (h.instance("s").info().status == "Running") must(h.instance("s").exec({"true"}).exit_code == 0, "a running instance does not answer");
+     },
+     [](Host &h) { kill_and_delete(h, "s"); }},
+    {"snapshot", [](Host &h) { create(h, "n"); }, [](Host &h) { h.instance("n").create_snapshot({"s0", false, {}}).wait(); },
+     [](Host &h) {
+       if (has_snapshot(h, "n", "s0")) h.instance("n").restore("s0").wait();
+       h.instance("n").create_snapshot({"later", false, {}}).wait();
+     },
+     [](Host &h) { kill_and_delete(h, "n"); }},
+    {"restore",
+     [](Host &h) {
+       create(h, "r");
+       auto i = h.instance("r");
+       i.start().wait();
+       must(i.exec({"sh", "-c", "echo old > /root/mark; sync"}).exit_code == 0, "mark");
+       i.create_snapshot({"s0", false, {}}).wait();
+       must(i.exec({"sh", "-c", "echo new > /root/mark; sync"}).exit_code == 0, "mark");
+       i.stop(true).wait();
+     },
+     [](Host &h) { h.instance("r").restore("s0").wait(); },
+     [](Host &h) {
+       auto i = h.instance("r");
+       i.start().wait();
+       auto mark = i.exec({"cat", "/root/mark"}).stdout_data;
+       must(mark == "old\n" || mark == "new\n", "the root is neither the old nor the new one: " + mark);
+     },
+     [](Host &h) { kill_and_delete(h, "r"); }},
+    {"copy",
+     [](Host &h) {
+       create(h, "from");
+       h.instance("from").create_snapshot({"s0", false, {}}).wait();
+     },
+     [](Host &h) {
+       InstanceCreate r;
+       r.name = "to";
+       r.source.type = "copy";
+       r.source.source = "from";
+       h.create_instance(r).wait();
+     },
+     [](Host &h) {
+       if (!exists(h, "to")) return;
+       must(has_snapshot(h, "to", "s0"), "a copy without its snapshot");
+       h.instance("to").start().wait();
+       must(h.instance("to").exec({"true"}).exit_code == 0, "a copied instance does not work");
+     },
+     [](Host &h) {
+       kill_and_delete(h, "to");
+       kill_and_delete(h, "from");
+     }},
+    {"rename", [](Host &h) { create(h, "a"); h.instance("a").create_snapshot({"s0", false, {}}).wait(); }, [](Host &h) { h.instance("a").rename("b").wait(); },
+     [](Host &h) {
+       must(exists(h, "a") != exists(h, "b"), "neither the old name nor the new one, or both");
+       auto i = h.instance(exists(h, "a") ? "a" : "b");
+       must(has_snapshot(h, i.name(), "s0"), "the snapshot is lost");
+       i.start().wait();
+       must(i.exec({"true"}).exit_code == 0, "a renamed instance does not work");
+     },
+     [](Host &h) {
+       kill_and_delete(h, "a");
+       kill_and_delete(h, "b");
+     }},
+    {"delete", [](Host &h) { create(h, "d"); h.instance("d").create_snapshot({"s0", false, {}}).wait(); }, [](Host &h) { h.instance("d").remove().wait(); },
+     [](Host &h) {
+       if (exists(h, "d")) must(has_snapshot(h, "d", "s0"), "half deleted");
+       else create(h, "d");
+     },
+     [](Host &h) { kill_and_delete(h, "d"); }},
+};
+
+const Scenario &scenario(const std::string &name) {
+  for (auto &s : scenarios)
+    if (name == s.name) return s;
+  throw std::runtime_error("no scenario " + name);
+}
+
+OpenOptions options(const std::string &driver) {
+  OpenOptions o;
+  o.storage_driver = driver;
+  if (std::getenv("INCUS_TEST_LOG"))
+    o.log = [](LogLevel, const std::string &l) { std::fprintf(stderr, "    %s\n", l.c_str()); };
+  return o;
+}
+
+void agree(Host &h) {
+  auto text = h.request("GET", "/internal/check");
+  must(text == "{\"problems\":[]}", "store, disk and kernel differ: " + text);
+  must(h.instance("keep").info().status == "Running", "the bystander does not run any more");
+  must(h.instance("keep").exec({"cat", "/root/name"}).stdout_data == "keep\n", "the bystander is not the same");
+}
+
+/// Steps that run in processes of their own.
+int child(const std::string &step, const std::string &dir, const std::string &driver, const std::string &name) {
+  try {
+    auto h = Host::open("embed://" + dir, options(driver));
+    if (step == "setup") {
+      ImageImport how;
+      how.alias = "busy";
+      h.import_image(name, how).wait();
+      create(h, "keep");
+      h.instance("keep").start().wait();
+      must(h.instance("keep").exec({"sh", "-c", "echo keep > /root/name"}).exit_code == 0, "keep");
+    } else if (step == "prepare") {
+      scenario(name).prepare(h);
+    } else if (step == "act") {
+      // The helper is up, and known to the fault points, before they count.
+      must(h.instance("keep").exec({"true"}).exit_code == 0, "the bystander does not answer");
+      arm(true);
+      try {
+        scenario(name).act(h);
+      } catch (const Error &e) {
+        arm(false);
+        // Its helper was killed: the operation may fail, but must have cleaned up or say so at the next open.
+        std::fprintf(stderr, "    %s: %s\n", name.c_str(), e.what());
+        return refused;
+      }
+      arm(false);
+#ifdef INCUS_FAULT_BUILD
+      std::printf("%ld\n", sys::fault_count());
+#endif
+    } else if (step == "verify") {
+      agree(h);
+      scenario(name).check(h);
+      scenario(name).restore(h);
+      agree(h);
+    } else if (step == "end") {
+      h.instance("keep").stop(true).wait();
+      h.instance("keep").remove().wait();
+    }
+    return 0;
+  } catch (const std::exception &e) {
+    std::fprintf(stderr, "    %s %s: %s\n", step.c_str(), name.c_str(), e.what());
+    return broken;
+  }
+}
+
+/// Runs this program again for one step; its exit code, or 128 + signal. `kill_after`: microseconds, negative: never.
+int run(const std::vector<std::string> &args, const std::string &fault, std::string *out = nullptr, long kill_after = -1) {
+  std::vector<char *> argv;
+  std::string self = "/proc/self/exe";
+  argv.push_back(self.data());
+  std::vector<std::string> copy = args;
+  for (auto &a : copy) argv.push_back(a.data());
+  argv.push_back(nullptr);
+  std::vector<std::string> env;
+  for (char **e = environ; *e; e++)
+    if (std::strncmp(*e, "INCUS_FAULT=", 12) != 0) env.emplace_back(*e);
+  if (!fault.empty()) env.push_back("INCUS_FAULT=" + fault);
+  std::vector<char *> envp;
+  for (auto &e : env) envp.push_back(e.data());
+  envp.push_back(nullptr);
+  int pipe[2];
+  REQUIRE(::pipe2(pipe, O_CLOEXEC) == 0);
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_adddup2(&actions, pipe[1], 1);
+  pid_t pid = 0;
+  REQUIRE(::posix_spawn(&pid, self.c_str(), &actions, nullptr, argv.data(), envp.data()) == 0);
+  posix_spawn_file_actions_destroy(&actions);
+  ::close(pipe[1]);
+  int pidfd = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
+  REQUIRE(pidfd >= 0);
+  pollfd p{pidfd, POLLIN, 0};
+  if (kill_after >= 0) {
+    timespec t{kill_after / 1000000, (kill_after % 1000000) * 1000};
+    if (::ppoll(&p, 1, &t, nullptr) == 0) ::kill(pid, SIGKILL);
+  }
+  if (::poll(&p, 1, 120000) == 0) {
+    std::fprintf(stderr, "    %s hangs, killed\n", args[1].c_str());
+    ::kill(pid, SIGKILL);
+  }
+  ::close(pidfd);
+  int status = 0;
+  ::waitpid(pid, &status, 0);
+  char buf[64];
+  ssize_t n = ::read(pipe[0], buf, sizeof buf - 1);
+  ::close(pipe[0]);
+  if (out && n > 0) *out = std::string(buf, static_cast<std::size_t>(n));
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+struct Place {
+  explicit Place(const std::string &d) : dir("incus-kill"), driver(d) {
+    make_busybox_image(dir / "image");
+    REQUIRE(run({"--child", "setup", path(), driver, dir / "image"}, "") == 0);
+  }
+  ~Place() { CHECK(run({"--child", "end", path(), driver, "-"}, "") == 0); }
+  std::string path() const { return dir / "host"; }
+  Dir dir;
+  std::string driver;
+};
+
+} // namespace
+
+#ifdef INCUS_FAULT_BUILD
+
+TEST_CASE("killed before and after every mutation") {
+  long done = 0;
+  for (std::string driver : {"dir", "overlay"}) {
+    Place place(driver);
+    for (auto &s : scenarios) {
+      // One undisturbed run tells how many points there are.
+      REQUIRE(run({"--child", "prepare", place.path(), driver, s.name}, "") == 0);
+      std::string count;
+      REQUIRE(run({"--child", "act", place.path(), driver, s.name}, "", &count) == 0);
+      REQUIRE(run({"--child", "verify", place.path(), driver, s.name}, "") == 0);
+      long points = std::atol(count.c_str());
+      REQUIRE(points > 3);
+      for (std::string who : {"owner", "helper", "both"})
+        for (long n : sample(points, 10, driver + s.name + who)) {
+          auto fault = who + ":" + std::to_string(n);
+          CAPTURE(driver);
+          CAPTURE(s.name);
+          CAPTURE(fault);
+          REQUIRE(run({"--child", "prepare", place.path(), driver, s.name}, "") == 0);
+          int rc = run({"--child", "act", place.path(), driver, s.name}, fault);
+          if (who == "helper")
+            CHECK((rc == 0 || rc == refused));
+          else
+            CHECK(rc == 128 + SIGKILL);
+          REQUIRE(run({"--child", "verify", place.path(), driver, s.name}, "") == 0);
+          done++;
+        }
+    }
+  }
+  MESSAGE("kills: " << done);
+  CHECK(done > 0);
+}
+
+#else
+
+TEST_CASE("killed at random times") {
+  std::mt19937_64 random(seed());
+  int rounds = all() ? 40 : 4;
+  for (std::string driver : {"dir", "overlay"}) {
+    Place place(driver);
+    for (auto &s : scenarios)
+      for (int i = 0; i < rounds; i++) {
+        long after = static_cast<long>(random() % 60000);
+        CAPTURE(driver);
+        CAPTURE(s.name);
+        CAPTURE(after);
+        REQUIRE(run({"--child", "prepare", place.path(), driver, s.name}, "") == 0);
+        int rc = run({"--child", "act", place.path(), driver, s.name}, "", nullptr, after);
+        CHECK((rc == 0 || rc == 128 + SIGKILL));
+        REQUIRE(run({"--child", "verify", place.path(), driver, s.name}, "") == 0);
+      }
+  }
+}
+
+#endif
+
+int main(int argc, char **argv) {
+  if (argc >= 6 && std::strcmp(argv[1], "--child") == 0) return child(argv[2], argv[3], argv[4], argv[5]);
+  doctest::Context context(argc, argv);
+  return context.run();
+}

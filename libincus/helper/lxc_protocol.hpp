@@ -6,11 +6,11 @@
 
 namespace incus::helper::lxc {
 
-/// Names of containers for liblxc: this is its path, the name is the host id, '-', the instance's id. The path does not
-/// exist on disk: it only names sockets, locks and the monitor's title.
-inline constexpr const char *lxc_path = "/run/libincus";
-/// The container helper covers this directory with a private tmpfs to put roots and mount sources together.
-inline constexpr const char *staging = "/run/lxc";
+/// Names of containers for liblxc: this is its path, the name is the host id, '-', the instance's id. Nothing of ours is kept there: it
+/// names sockets, locks and the monitor's title. The container helper covers it with a private tmpfs to put roots and mount
+/// sources together.
+inline constexpr const char *lxc_path = "/run/lxc";
+inline constexpr const char *staging = lxc_path;
 
 enum Op : std::uint32_t {
   hello = 1,    ///< host id, directory, "1" to destroy at end of file, "1" to remove the directory then; fds: reply, pidfd of the owner

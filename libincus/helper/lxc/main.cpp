@@ -31,6 +31,8 @@ namespace {
 
 constexpr int engine = 3, lock = 4;
 
+bool has_lock = false; ///< else the number is anybody's
+
 [[noreturn]] void serve(Message &m) {
   ::signal(SIGCHLD, SIG_DFL);
   ::close(engine);
@@ -41,7 +43,7 @@ constexpr int engine = 3, lock = 4;
   case query: do_query(reply, m.args); break;
   case exec:
     // A command changes nothing that the lock guards, and its processes must not see it.
-    ::close(lock);
+    if (has_lock) ::close(lock);
     do_exec(reply, m.args, fds);
     break;
   case validate: do_validate(reply, m.args); break;
@@ -56,7 +58,7 @@ int run() {
   // Workers need no reaping so; each sets it back for itself.
   ::signal(SIGCHLD, SIG_IGN);
   ::fcntl(engine, F_SETFD, FD_CLOEXEC);
-  ::fcntl(lock, F_SETFD, FD_CLOEXEC);
+  has_lock = ::fcntl(lock, F_SETFD, FD_CLOEXEC) == 0;
   for (;;) {
     pollfd p[2] = {{engine, POLLIN, 0}, {owner, POLLIN, 0}};
     if (::poll(p, 2, -1) < 0) {

@@ -50,6 +50,19 @@ void sleep_ms(int ms) {
   ::nanosleep(&t, nullptr);
 }
 
+/// Until the guest's init itself runs: liblxc counts it as running a moment before the exec.
+void wait_for_init(int pid) {
+  char own[4096], path[64], now[4096];
+  std::snprintf(path, sizeof path, "/proc/%d/exe", pid);
+  ssize_t mine = ::readlink("/proc/self/exe", own, sizeof own);
+  for (int i = 0; i < 20000; i++) {
+    ssize_t n = ::readlink(path, now, sizeof now);
+    if (n != mine || std::memcmp(own, now, static_cast<std::size_t>(n)) != 0) return;
+    timespec t{0, 100'000};
+    ::nanosleep(&t, nullptr);
+  }
+}
+
 } // namespace
 
 bool reply_running(int reply, lxc_container *c, const std::string &state) {
@@ -110,7 +123,8 @@ void do_start(int reply, const std::vector<std::string> &args) {
   c->want_daemonize(c, true);
   c->want_close_all_fds(c, true);
   if (!c->start(c, 0, nullptr)) refuse(reply, "the container did not start");
-  if (!reply_running(reply, c, "RUNNING")) refuse(reply, "the container's init ended at once");
+  if (int pid = c->init_pid(c); pid > 0) wait_for_init(pid);
+  if (!reply_running(reply, c, "RUNNING")) refuse(reply, "the guest's init ended at once; is there an /sbin/init that can run?");
 }
 
 void do_query(int reply, const std::vector<std::string> &args) {

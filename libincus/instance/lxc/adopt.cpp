@@ -4,7 +4,6 @@
 #include <csignal>
 #include <dirent.h>
 #include <fcntl.h>
-#include <filesystem>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -129,9 +128,8 @@ void LxcRuntime::remove_traces(const Key &key, const std::vector<std::string> &i
     if (int e = sys::delete_link(name); e && options_.log) options_.log->warning("cannot delete interface {}: {}", name, base::errno_text(e));
   }
   if (facts().apparmor) {
-    std::error_code ignored;
-    std::filesystem::remove_all(fmt::format("{}/{}", helper::lxc::lxc_path, lxc_name(key)), ignored);
-    ::rmdir(helper::lxc::lxc_path);
+    // A monitor unloads its profile itself, unless it was killed.
+    sys::write_small_file("/sys/kernel/security/apparmor/.remove", fmt::format("lxc-{}_<{}>", lxc_name(key), helper::lxc::lxc_path));
   }
   remove_run_files(key);
 }

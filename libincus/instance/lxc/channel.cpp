@@ -92,6 +92,7 @@ Reply Channel::call(std::uint32_t op, std::vector<std::string> args, millisecond
 }
 
 void Channel::close(milliseconds wait) noexcept {
+  if (::getpid() != pid_) return;
   std::lock_guard lock(mutex_);
   closed_ = true;
   socket_.reset();

@@ -42,6 +42,7 @@ private:
   base::Fd socket_;
   sys::Child child_;
   bool closed_ = false;
+  int pid_ = ::getpid(); ///< a forked child's copy must leave the helper alone
 };
 
 } // namespace incus::instance::lxc

@@ -17,8 +17,8 @@ namespace {
 
 class LxcExec final : public Exec {
 public:
-  LxcExec(base::Fd reply, base::Fd pidfd, Pump *pump, Pump::Ptr session)
-      : reply_(std::move(reply)), pidfd_(std::move(pidfd)), pump_(pump), session_(std::move(session)) {}
+  LxcExec(base::Fd reply, base::Fd pidfd, std::shared_ptr<Pump> pump, Pump::Ptr session)
+      : reply_(std::move(reply)), pidfd_(std::move(pidfd)), pump_(std::move(pump)), session_(std::move(session)) {}
   ~LxcExec() override { close(); }
 
   bool wait(std::optional<milliseconds> timeout, int &exit_code) override {
@@ -81,7 +81,7 @@ private:
   }
 
   base::Fd reply_, pidfd_;
-  Pump *pump_;
+  std::shared_ptr<Pump> pump_;
   Pump::Ptr session_;
   std::mutex mutex_;
   std::optional<int> code_;
@@ -127,9 +127,9 @@ std::unique_ptr<Exec> LxcRuntime::exec(ExecSpec spec) {
     ::fcntl(session->terminal.get(), F_SETFL, O_RDWR | O_NONBLOCK);
     session->in = std::move(spec.in);
     session->out = std::move(spec.out);
-    pump_.add(session);
+    pump_->add(session);
   }
-  return std::make_unique<LxcExec>(std::move(socket), std::move(reply->fds[0]), &pump_, std::move(session));
+  return std::make_unique<LxcExec>(std::move(socket), std::move(reply->fds[0]), pump_, std::move(session));
 }
 
 } // namespace incus::instance::lxc

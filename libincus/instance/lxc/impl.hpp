@@ -136,7 +136,7 @@ private:
   std::uint64_t next_token_ = 1;
   base::Fd epoll_, wakeup_;
   std::thread watcher_;
-  Pump pump_;
+  std::shared_ptr<Pump> pump_ = std::make_shared<Pump>(); ///< commands keep it
 };
 
 /// The base name of what a process runs; empty when it is gone.

@@ -72,6 +72,10 @@ void Pump::remove(const Ptr &session) {
 }
 
 void Pump::stop() noexcept {
+  if (::getpid() != pid_) {
+    if (thread_.joinable()) thread_.detach();
+    return;
+  }
   {
     std::lock_guard lock(mutex_);
     stopping_ = true;

@@ -41,6 +41,7 @@ private:
   std::thread thread_;
   base::Fd wakeup_;
   bool stopping_ = false;
+  int pid_ = ::getpid(); ///< a forked child's copy has no thread
 };
 
 } // namespace incus::instance::lxc

@@ -193,7 +193,7 @@ void LxcRuntime::close() {
     wake();
   }
   if (watcher_.joinable()) watcher_.join();
-  pump_.stop();
+  pump_->stop();
   // With auto_destroy the helper kills and removes everything now; otherwise it only ends.
   channel_.close(options_.auto_destroy ? std::chrono::seconds(60) : std::chrono::seconds(5));
   std::lock_guard lock(mutex_);

@@ -1,0 +1,734 @@
+// SPDX-License-Identifier: Apache-2.0
+// The container runtime by itself: busybox guests on plain directories, no store, no pools. As root.
+#include <arpa/inet.h>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <filesystem>
+#include <fstream>
+#include <fmt/format.h>
+#include <map>
+#include <net/if.h>
+#include <poll.h>
+#include <set>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <thread>
+
+#include "base/error.hpp"
+#include "base/ids.hpp"
+#include "instance/lxc/runtime.hpp"
+#include "sys/cgroup.hpp"
+#include "sys/process.hpp"
+
+using namespace incus;
+using namespace incus::instance;
+using namespace std::chrono_literals;
+namespace fs = std::filesystem;
+
+namespace {
+
+std::string helper_path() {
+  if (auto *p = std::getenv("INCUS_TEST_HELPER")) return p;
+  return fs::canonical("/proc/self/exe").parent_path().parent_path().parent_path() / "libincus/helper/incus-lxc";
+}
+
+void make_rootfs(const fs::path &root) {
+  for (auto *d : {"bin", "sbin", "etc/init.d", "proc", "sys", "dev", "tmp", "root", "run"}) fs::create_directories(root / d);
+  fs::copy_file(fs::exists("/bin/busybox") ? "/bin/busybox" : "/usr/bin/busybox", root / "bin/busybox");
+  for (auto *n : {"sh", "cat", "true", "false", "id", "pwd", "env", "echo", "sleep", "mknod", "ls", "mount", "umount", "reboot", "poweroff", "ip", "head",
+                  "stty", "touch", "kill", "dd", "grep", "stat", "yes", "ps", "tty", "hostname", "chmod", "mkdir", "trap"})
+    fs::create_symlink("busybox", root / "bin" / n);
+  fs::create_symlink("../bin/busybox", root / "sbin/init");
+  std::ofstream(root / "etc/passwd") << "root:x:0:0:root:/root:/bin/sh\n";
+  std::ofstream(root / "etc/inittab") << "::sysinit:/etc/init.d/rcS\n::ctrlaltdel:/bin/reboot\n";
+  std::ofstream(root / "etc/init.d/rcS") << "#!/bin/sh\necho hello from rcS\nsleep 0.2\ntouch /run/rcS-done\n";
+  fs::permissions(root / "etc/init.d/rcS", fs::perms(0755));
+  ::chmod((root / "tmp").c_str(), 01777);
+}
+
+std::map<std::string, int> mount_table() {
+  std::map<std::string, int> out;
+  std::ifstream f("/proc/self/mounts");
+  for (std::string line; std::getline(f, line);) out[line]++;
+  return out;
+}
+
+struct Room {
+  fs::path dir;
+  std::string host_id = base::random_hex(4);
+  std::map<std::string, int> mounts = mount_table();
+  std::unique_ptr<Runtime> rt;
+  bool check_on_exit = true;
+
+  explicit Room(lxc::Options more = {}) {
+    char t[] = "/tmp/incus-lxc-XXXXXX";
+    dir = ::mkdtemp(t);
+    for (auto *d : {"run", "logs", "security", "pool"}) fs::create_directory(dir / d);
+    std::ofstream(dir / ".incus-host") << host_id << "\n";
+    rt = open(more);
+  }
+  std::unique_ptr<Runtime> open(lxc::Options o = {}) {
+    o.directory = dir;
+    o.host_id = host_id;
+    o.helper = helper_path();
+    return lxc::make_runtime(o);
+  }
+  StartSpec spec(std::int64_t id, const std::string &name, bool privileged = false, bool overlay = false) {
+    StartSpec s;
+    s.key = {id, name};
+    s.hostname = name;
+    s.architecture = "x86_64";
+    if (!privileged) s.idmap = {{true, true, 1000000, 0, 65536}};
+    auto at = dir / "pool" / name;
+    if (!fs::exists(at)) {
+      fs::create_directories(at);
+      make_rootfs(at / "rootfs");
+      if (overlay) {
+        fs::create_directories(at / "layer/upper");
+        fs::create_directories(at / "layer/work");
+      }
+    }
+    if (overlay) {
+      s.rootfs.kind = storage::RootfsPlan::Kind::overlay;
+      s.rootfs.lower = at / "rootfs";
+      s.rootfs.upper = at / "layer/upper";
+      s.rootfs.work = at / "layer/work";
+    } else {
+      s.rootfs.path = at / "rootfs";
+    }
+    return s;
+  }
+  ~Room() {
+    if (rt) {
+      for (int id = 1; id < 60; id++) rt->clean({id, "x"}, {});
+      rt->close();
+    }
+    if (check_on_exit) {
+      CHECK(mount_table() == mounts);
+      CHECK_FALSE(sys::CgroupTree(sys::cgroup_roots(), "incus-" + host_id).exists());
+    }
+    fs::remove_all(dir);
+  }
+};
+
+struct Result {
+  int code = -1;
+  std::string out, err;
+};
+
+std::string read_all(int fd, std::size_t limit = 1 << 20) {
+  std::string s;
+  char buf[4096];
+  while (s.size() < limit) {
+    ssize_t n = ::read(fd, buf, sizeof buf);
+    if (n <= 0) break;
+    s.append(buf, static_cast<std::size_t>(n));
+  }
+  return s;
+}
+
+Result run(Runtime &rt, const Key &key, ExecRequest request, const std::string &input = "", const Config &config = {}) {
+  int i[2], o[2], e[2];
+  REQUIRE(::pipe2(i, O_CLOEXEC) == 0);
+  REQUIRE(::pipe2(o, O_CLOEXEC) == 0);
+  REQUIRE(::pipe2(e, O_CLOEXEC) == 0);
+  ExecSpec spec;
+  spec.key = key;
+  spec.config = config;
+  spec.request = std::move(request);
+  spec.in.reset(i[0]);
+  spec.out.reset(o[1]);
+  spec.err.reset(e[1]);
+  auto x = rt.exec(std::move(spec));
+  if (!input.empty()) CHECK(::write(i[1], input.data(), input.size()) == static_cast<ssize_t>(input.size()));
+  ::close(i[1]);
+  Result r;
+  r.out = read_all(o[0]);
+  r.err = read_all(e[0]);
+  ::close(o[0]);
+  ::close(e[0]);
+  REQUIRE(x->wait(30s, r.code));
+  return r;
+}
+Result run(Runtime &rt, const Key &key, std::vector<std::string> argv) {
+  ExecRequest r;
+  r.command = std::move(argv);
+  return run(rt, key, std::move(r));
+}
+Result sh(Runtime &rt, const Key &key, const std::string &script) { return run(rt, key, {"sh", "-c", script}); }
+
+template <class F> bool eventually(F f, std::chrono::milliseconds limit = 10s) {
+  auto end = std::chrono::steady_clock::now() + limit;
+  while (!f()) {
+    if (std::chrono::steady_clock::now() > end) return false;
+    std::this_thread::sleep_for(2ms);
+  }
+  return true;
+}
+
+std::string status_field(int pid, const std::string &name);
+/// Ended; a first process of a pid namespace that does not reap leaves the number.
+bool gone(std::int64_t pid) {
+  auto state = status_field(static_cast<int>(pid), "State");
+  return state.empty() || state[0] == 'Z' || state[0] == 'X';
+}
+
+std::string status_field(int pid, const std::string &name) {
+  std::ifstream f(fmt::format("/proc/{}/status", pid));
+  for (std::string line; std::getline(f, line);)
+    if (line.starts_with(name + ":")) return line.substr(line.find_first_not_of(" \t", name.size() + 1));
+  return "";
+}
+
+} // namespace
+
+TEST_CASE("start, state, commands and stop on both kinds of root, with and without id map") {
+  for (bool overlay : {false, true})
+    for (bool privileged : {false, true}) {
+      CAPTURE(overlay);
+      CAPTURE(privileged);
+      Room room;
+      auto spec = room.spec(1, "c1", privileged, overlay);
+      auto started = room.rt->start(spec);
+      CHECK(started.init_pid > 1);
+      CHECK(room.rt->power(spec.key) == Power::running);
+      CHECK_THROWS_AS(room.rt->start(spec), Error);
+      CHECK(room.rt->wait_ready(spec.key, ReadyLevel::booted, 20s));
+      CHECK(run(*room.rt, spec.key, {"ls", "/run/rcS-done"}).code == 0);
+
+      auto r = sh(*room.rt, spec.key, "id -u; hostname; stat -c %u /bin/busybox; touch /etc/new && echo written; cat /proc/self/uid_map");
+      CHECK(r.err == "");
+      CHECK(r.out.starts_with("0\nc1\n0\nwritten\n"));
+      CHECK((r.out.find("1000000") != r.out.npos) == !privileged);
+      // On disk it is the guest's root that owns it.
+      struct stat st;
+      auto made = overlay ? room.dir / "pool/c1/layer/upper/etc/new" : room.dir / "pool/c1/rootfs/etc/new";
+      REQUIRE(::stat(made.c_str(), &st) == 0);
+      CHECK(st.st_uid == 0);
+      CHECK(fs::exists(room.dir / "pool/c1/rootfs/etc/new") == !overlay);
+
+      auto s = room.rt->state(spec.key);
+      CHECK(s.pid == started.init_pid);
+      CHECK(s.processes >= 1);
+      CHECK(s.memory.usage > 0);
+      CHECK(s.cpu.usage > 0);
+      CHECK(s.network.count("lo") == 1);
+      CHECK(room.rt->console_log(spec.key).find("hello from rcS") != std::string::npos);
+      CHECK(room.rt->leftovers({spec.key}).empty());
+      CHECK_FALSE(room.rt->leftovers({}).empty());
+
+      std::vector<Key> stopped;
+      std::mutex m;
+      room.rt->set_events({[&](const Key &k) {
+                             std::lock_guard lock(m);
+                             stopped.push_back(k);
+                           },
+                           {}});
+      room.rt->kill(spec.key);
+      CHECK(gone(started.init_pid));
+      CHECK(gone(started.monitor_pid));
+      CHECK(room.rt->power(spec.key) == Power::stopped);
+      CHECK(room.rt->leftovers({}).empty());
+      CHECK_FALSE(fs::exists(room.dir / "run/c1"));
+      CHECK(eventually([&] {
+        std::lock_guard lock(m);
+        return stopped.size() == 1;
+      }));
+    }
+}
+
+TEST_CASE("exit codes, environment, directory, user, input and output") {
+  Room room;
+  auto spec = room.spec(1, "c1");
+  spec.config["environment.FROM_CONFIG"] = "yes";
+  room.rt->start(spec);
+  auto &rt = *room.rt;
+  CHECK(run(rt, spec.key, {"true"}).code == 0);
+  CHECK(run(rt, spec.key, {"false"}).code == 1);
+  CHECK(run(rt, spec.key, {"no-such-command"}).code == 127);
+  CHECK(run(rt, spec.key, {"/no/such"}).code == 127);
+  CHECK(run(rt, spec.key, {"/etc/passwd"}).code == 126);
+  CHECK(run(rt, spec.key, {"/etc"}).code == 126);
+  CHECK(sh(rt, spec.key, "exit 42").code == 42);
+  CHECK(sh(rt, spec.key, "kill -9 $$").code == 137);
+  CHECK(sh(rt, spec.key, "kill -TERM $$").code == 143);
+  ExecRequest r;
+  r.command = {"sh", "-c", "pwd; id -u; id -g; id -G; env"};
+  r.environment = {{"A", "1 2"}, {"FROM_CONFIG2", "x"}};
+  r.user = 1000;
+  r.group = 1001;
+  r.cwd = "/tmp";
+  auto out = run(rt, spec.key, r, "", spec.config).out;
+  CHECK(out.starts_with("/tmp\n1000\n1001\n1001\n"));
+  CHECK(out.find("A=1 2\n") != out.npos);
+  CHECK(out.find("FROM_CONFIG=yes\n") != out.npos);
+  CHECK(out.find("PATH=/usr/local/sbin") != out.npos);
+  CHECK(run(rt, spec.key, {"pwd"}).out == "/root\n");
+  r.cwd = "/nowhere";
+  CHECK(run(rt, spec.key, r).code == 126);
+  r = {};
+  r.command = {"cat"};
+  std::string big(60000, 'x');
+  auto c = run(rt, spec.key, r, big);
+  CHECK(c.out == big);
+  CHECK(sh(rt, spec.key, "echo out; echo err >&2").err == "err\n");
+  // The environment of init holds nothing of the host's.
+  auto env = sh(rt, spec.key, "cat /proc/1/environ").out;
+  CHECK(env.find("FROM_CONFIG=yes") != env.npos);
+  CHECK(env.find("LD_") == env.npos);
+  CHECK(env.find("HOME=/home") == env.npos);
+  // Nothing of the library's stays open in the command.
+  CHECK(sh(rt, spec.key, "for i in 0 1 2 3 4 5 6 7 8 9 10 11 12; do [ -e /proc/$$/fd/$i ] && echo $i; done; true").out == "0\n1\n2\n");
+  CHECK_THROWS_AS(run(rt, {99, "none"}, {"true"}), Error);
+}
+
+TEST_CASE("signals, closing and fifty at once") {
+  Room room;
+  auto spec = room.spec(1, "c1");
+  room.rt->start(spec);
+  auto begin = [&](std::vector<std::string> argv) {
+    ExecSpec s;
+    s.key = spec.key;
+    s.request.command = std::move(argv);
+    return room.rt->exec(std::move(s));
+  };
+  auto x = begin({"sleep", "100"});
+  int code = -1;
+  CHECK_FALSE(x->wait(50ms, code));
+  x->signal(SIGTERM);
+  REQUIRE(x->wait(10s, code));
+  CHECK(code == 143);
+  begin({"sleep", "1234"})->close();
+  CHECK(eventually([&] { return sh(*room.rt, spec.key, "ps").out.find("sleep 1234") == std::string::npos; }));
+  std::vector<std::thread> threads;
+  std::atomic<int> good{0};
+  for (int i = 0; i < 50; i++)
+    threads.emplace_back([&, i] {
+      ExecSpec s;
+      s.key = spec.key;
+      int p[2];
+      if (::pipe2(p, O_CLOEXEC) != 0) return;
+      s.request.command = {"sh", "-c", fmt::format("sleep 0.3; echo {}; exit {}", i, i)};
+      s.out.reset(p[1]);
+      auto y = room.rt->exec(std::move(s));
+      auto text = read_all(p[0]);
+      ::close(p[0]);
+      int c = -1;
+      if (y->wait(60s, c) && c == i && text == fmt::format("{}\n", i)) good++;
+    });
+  for (auto &t : threads) t.join();
+  CHECK(good == 50);
+}
+
+TEST_CASE("a terminal: size, echo, resize, end of input") {
+  Room room;
+  auto spec = room.spec(1, "c1");
+  room.rt->start(spec);
+  int i[2], o[2];
+  REQUIRE(::pipe2(i, O_CLOEXEC) == 0);
+  REQUIRE(::pipe2(o, O_CLOEXEC) == 0);
+  ExecSpec s;
+  s.key = spec.key;
+  s.request.command = {"sh", "-c", "tty; stty size; read x; stty size; echo got $x; cat; stat -c %u $(tty)"};
+  s.request.interactive = true;
+  s.request.width = 91;
+  s.request.height = 33;
+  s.in.reset(i[0]);
+  s.out.reset(o[1]);
+  auto x = room.rt->exec(std::move(s));
+  std::string out;
+  auto until = [&](const std::string &what) {
+    return eventually([&] {
+      pollfd p{o[0], POLLIN, 0};
+      char buf[4096];
+      if (::poll(&p, 1, 20) > 0)
+        if (auto n = ::read(o[0], buf, sizeof buf); n > 0) out.append(buf, static_cast<std::size_t>(n));
+      return out.find(what) != out.npos;
+    });
+  };
+  CHECK(until("33 91"));
+  CHECK(out.find("/dev/pts/") != out.npos);
+  x->resize(120, 40);
+  CHECK(::write(i[1], "word\n", 5) == 5);
+  CHECK(until("40 120"));
+  CHECK(until("got word"));
+  ::close(i[1]);
+  int code = -1;
+  REQUIRE(x->wait(10s, code));
+  CHECK(code == 0);
+  CHECK(until("\r\n0\r\n"));
+  ::close(o[0]);
+}
+
+TEST_CASE("pause, resume, kill while paused") {
+  Room room;
+  auto spec = room.spec(1, "c1");
+  room.rt->start(spec);
+  room.rt->freeze(spec.key);
+  CHECK(room.rt->power(spec.key) == Power::frozen);
+  room.rt->unfreeze(spec.key);
+  CHECK(room.rt->power(spec.key) == Power::running);
+  CHECK(run(*room.rt, spec.key, {"true"}).code == 0);
+  room.rt->freeze(spec.key);
+  room.rt->kill(spec.key);
+  CHECK(room.rt->power(spec.key) == Power::stopped);
+  room.rt->start(spec);
+  CHECK(run(*room.rt, spec.key, {"true"}).code == 0);
+}
+
+TEST_CASE("asked to stop, powered off from inside, rebooted from inside") {
+  Room room;
+  auto spec = room.spec(1, "c1", false, true);
+  std::mutex m;
+  int stopped = 0;
+  std::vector<Started> rebooted;
+  room.rt->set_events({[&](const Key &) {
+                         std::lock_guard lock(m);
+                         stopped++;
+                       },
+                       [&](const Key &, const Started &s) {
+                         std::lock_guard lock(m);
+                         rebooted.push_back(s);
+                       }});
+  auto first = room.rt->start(spec);
+  REQUIRE(room.rt->wait_ready(spec.key, ReadyLevel::booted, 20s));
+  sh(*room.rt, spec.key, "reboot");
+  REQUIRE(eventually([&] {
+    std::lock_guard lock(m);
+    return rebooted.size() == 1;
+  }));
+  CHECK(rebooted[0].init_pid != first.init_pid);
+  CHECK(rebooted[0].monitor_pid == first.monitor_pid);
+  CHECK(room.rt->running(spec.key)->init_pid == rebooted[0].init_pid);
+  CHECK(room.rt->wait_ready(spec.key, ReadyLevel::booted, 20s));
+  CHECK(run(*room.rt, spec.key, {"true"}).code == 0);
+  room.rt->request_shutdown(spec.key);
+  CHECK(room.rt->wait_stopped(spec.key, 20s));
+  CHECK(room.rt->leftovers({}).empty());
+  room.rt->start(spec);
+  REQUIRE(room.rt->wait_ready(spec.key, ReadyLevel::booted, 20s));
+  sh(*room.rt, spec.key, "poweroff");
+  CHECK(room.rt->wait_stopped(spec.key, 20s));
+  CHECK(eventually([&] {
+    std::lock_guard lock(m);
+    return stopped == 2;
+  }));
+  CHECK(rebooted.size() == 1);
+}
+
+TEST_CASE("READY=1 on NOTIFY_SOCKET, and a guest that ends before it is ready") {
+  Room room;
+  auto spec = room.spec(1, "c1");
+  auto root = room.dir / "pool/c1/rootfs";
+  fs::remove(root / "sbin/init");
+  // No inittab and no known name: such an init counts as booted once it runs, so the socket is tried by hand.
+  fs::remove(root / "etc/inittab");
+  std::ofstream(root / "sbin/init") << "#!/bin/sh\nwhile :; do sleep 1; done\n";
+  fs::permissions(root / "sbin/init", fs::perms(0755));
+  fs::remove_all(root / "etc/init.d");
+  auto started = room.rt->start(spec);
+  auto r = sh(*room.rt, spec.key, "stat -c '%F %u' /dev/.incus-notify; cat /proc/1/environ");
+  CHECK(r.out.find("socket 0") == 0);
+  CHECK(r.out.find("NOTIFY_SOCKET=/dev/.incus-notify") != r.out.npos);
+  // From the guest's own view of the socket.
+  pid_t pid = ::fork();
+  if (pid == 0) {
+    int s = ::socket(AF_UNIX, SOCK_DGRAM, 0);
+    struct {
+      sa_family_t family;
+      char path[108];
+    } a{AF_UNIX, {}};
+    std::snprintf(a.path, sizeof a.path, "/proc/%d/root/dev/.incus-notify", static_cast<int>(started.init_pid));
+    const char text[] = "STATUS=up\nREADY=1\n";
+    _exit(::sendto(s, text, sizeof text - 1, 0, reinterpret_cast<sockaddr *>(&a), sizeof a) < 0);
+  }
+  int status = 0;
+  ::waitpid(pid, &status, 0);
+  CHECK(status == 0);
+  CHECK(eventually([&] { return fs::exists(room.dir / "run/c1/booted"); }));
+  CHECK(room.rt->wait_ready(spec.key, ReadyLevel::booted, 5s));
+  room.rt->kill(spec.key);
+
+  auto hangs = room.spec(2, "c2");
+  std::ofstream(room.dir / "pool/c2/rootfs/etc/init.d/rcS") << "#!/bin/sh\nsleep 1000\n";
+  room.rt->start(hangs);
+  CHECK_FALSE(room.rt->wait_ready(hangs.key, ReadyLevel::booted, 200ms));
+  CHECK_FALSE(room.rt->wait_ready(hangs.key, ReadyLevel::network, 100ms));
+  std::thread killer([&] {
+    std::this_thread::sleep_for(100ms);
+    room.rt->kill(hangs.key);
+  });
+  CHECK_THROWS_AS(room.rt->wait_ready(hangs.key, ReadyLevel::booted, 20s), Error);
+  killer.join();
+}
+
+TEST_CASE("veth: point to point, address seen by state and wait_ready") {
+  Room room;
+  auto spec = room.spec(1, "c1");
+  device::NicItem nic;
+  nic.guest_name = "eth0";
+  nic.host_name = "vi" + room.host_id;
+  nic.hwaddr = "10:66:6a:01:02:03";
+  nic.mtu = 1400;
+  spec.items.nics.push_back(nic);
+  room.rt->start(spec);
+  CHECK(::if_nametoindex(nic.host_name.c_str()) != 0);
+  CHECK_FALSE(room.rt->wait_ready(spec.key, ReadyLevel::network, 50ms));
+  std::thread later([&] {
+    std::this_thread::sleep_for(100ms);
+    sh(*room.rt, spec.key, "ip addr add 192.0.2.7/24 dev eth0");
+  });
+  CHECK(room.rt->wait_ready(spec.key, ReadyLevel::network, 20s));
+  later.join();
+  auto s = room.rt->state(spec.key);
+  REQUIRE(s.network.count("eth0") == 1);
+  auto &n = s.network["eth0"];
+  CHECK(n.hwaddr == nic.hwaddr);
+  CHECK(n.mtu == 1400);
+  CHECK(n.state == "up");
+  CHECK(n.host_name == nic.host_name);
+  bool found = false;
+  for (auto &a : n.addresses) found = found || (a.address == "192.0.2.7" && a.netmask == "24" && a.family == "inet" && a.scope == "global");
+  CHECK(found);
+  room.rt->kill(spec.key);
+  CHECK(::if_nametoindex(nic.host_name.c_str()) == 0);
+}
+
+TEST_CASE("host directories: bound, read-only, owners shifted") {
+  Room room;
+  auto spec = room.spec(1, "c1");
+  auto share = room.dir / "a share";
+  fs::create_directory(share);
+  std::ofstream(share / "file") << "text\n";
+  auto add = [&](const char *target, std::vector<std::string> options, bool shift) {
+    device::MountItem m;
+    m.source = share;
+    m.target = target;
+    m.options = std::move(options);
+    m.shift = shift;
+    spec.items.mounts.push_back(m);
+  };
+  add("mnt/with space", {"bind"}, false);
+  add("mnt/ro", {"bind", "ro"}, false);
+  add("mnt/shifted", {"bind"}, true);
+  room.rt->start(spec);
+  auto r = sh(*room.rt, spec.key, "cat '/mnt/with space/file' /mnt/ro/file; touch /mnt/ro/x || echo refused; stat -c %u '/mnt/with space/file' "
+                                  "/mnt/shifted/file; touch /mnt/shifted/new");
+  CHECK(r.out == "text\ntext\nrefused\n65534\n0\n");
+  struct stat st;
+  REQUIRE(::stat((share / "new").c_str(), &st) == 0);
+  CHECK(st.st_uid == 0);
+}
+
+TEST_CASE("protection is really on") {
+  for (bool privileged : {false, true}) {
+    CAPTURE(privileged);
+    Room room;
+    auto spec = room.spec(1, "c1", privileged);
+    spec.config["security.syscalls.deny"] = "mkdir errno 71\nmkdirat errno 71";
+    auto started = room.rt->start(spec);
+    auto pid = static_cast<int>(started.init_pid);
+    CHECK(status_field(pid, "Seccomp") == "2");
+    auto bounding = std::stoull(status_field(pid, "CapBnd"), nullptr, 16);
+    for (int cap : {16, 17, 25, 32, 33}) CHECK((bounding & (1ULL << cap)) == 0); // module, rawio, time, mac_override, mac_admin
+    CHECK((bounding & (1ULL << 21)) != 0);
+    auto r = sh(*room.rt, spec.key, "grep Seccomp: /proc/self/status; mkdir /tmp/x; cat /proc/kcore | head -c 1; echo; cat /proc/keys; ls /sys/firmware; "
+                                    "echo b > /proc/sysrq-trigger; mknod /tmp/disk b 8 0 && cat /tmp/disk; mknod /tmp/mem c 1 1 && cat /tmp/mem; "
+                                    "cat /dev/null && echo null works");
+    CHECK(r.out.find("Seccomp:\t2\n\nnull works\n") == 0);
+    CHECK(r.err.find("mkdir: can't create directory '/tmp/x'") != r.err.npos);
+    if (privileged) {
+      CHECK(r.err.find("can't open '/tmp/disk': Operation not permitted") != r.err.npos);
+      CHECK(r.err.find("can't open '/tmp/mem': Operation not permitted") != r.err.npos);
+    } else {
+      CHECK(r.err.find("mknod: /tmp/disk: Operation not permitted") != r.err.npos);
+    }
+  }
+}
+
+TEST_CASE("limits at start and on the fly") {
+  Room room;
+  auto spec = room.spec(1, "c1");
+  spec.config = {{"limits.processes", "100"}, {"limits.memory", "64MiB"}, {"limits.cpu", "1"}, {"limits.cpu.allowance", "20ms/100ms"}, {"limits.kernel.nofile", "77:88"}};
+  room.rt->start(spec);
+  sys::CgroupTree tree(sys::cgroup_roots(), fmt::format("incus-{}/1/payload", room.host_id));
+  CHECK(tree.read("pids", "pids.max") == "100");
+  bool v2 = false;
+  REQUIRE_FALSE(tree.directory("memory", &v2).empty());
+  CHECK(tree.read("memory", v2 ? "memory.max" : "memory.limit_in_bytes") == "67108864");
+  CHECK(tree.read("cpuset", "cpuset.cpus")->find_first_of(",-") == std::string::npos);
+  CHECK(sh(*room.rt, spec.key, "ulimit -Sn; ulimit -Hn").out == "77\n88\n");
+  auto s = room.rt->state(spec.key);
+  CHECK(s.memory.total == 64 << 20);
+  CHECK(s.cpu.allocated_time == 200'000'000);
+
+  auto now = spec.config;
+  now["limits.memory"] = "128MiB";
+  now.erase("limits.processes");
+  now.erase("limits.cpu.allowance");
+  now["limits.kernel.nofile"] = "50";
+  auto later = room.rt->apply(spec.key, now, {"limits.memory", "limits.processes", "limits.kernel.nofile", "limits.cpu.allowance", "user.x"});
+  CHECK(later == std::vector<std::string>{"limits.kernel.nofile"});
+  CHECK(tree.read("memory", v2 ? "memory.max" : "memory.limit_in_bytes") == "134217728");
+  CHECK(tree.read("pids", "pids.max") == "max");
+  CHECK(room.rt->state(spec.key).cpu.allocated_time == 0);
+}
+
+TEST_CASE("a start that fails says why and leaves nothing") {
+  Room room;
+  auto spec = room.spec(1, "c1");
+  fs::remove(room.dir / "pool/c1/rootfs/sbin/init");
+  CHECK_THROWS_AS(room.rt->start(spec), Error);
+  CHECK(room.rt->leftovers({}).empty());
+  CHECK_FALSE(fs::exists(room.dir / "run/c1"));
+  auto bad = room.spec(2, "c2");
+  bad.rootfs.path = room.dir / "pool/none";
+  std::string what;
+  try {
+    room.rt->start(bad);
+  } catch (const Error &e) {
+    what = e.what();
+  }
+  CHECK(what.find("cannot start instance \"c2\"") == 0);
+  CAPTURE(what);
+  CHECK(what.find("pool/none") != what.npos);
+  CHECK(room.rt->leftovers({}).empty());
+  auto line = room.spec(3, "c3");
+  line.config["environment.X"] = "a\nlxc.include = /etc/passwd";
+  CHECK_THROWS_AS(room.rt->start(line), Error);
+}
+
+TEST_CASE("raw.lxc is looked through") {
+  Room room;
+  room.rt->validate_raw("# nothing\n\nlxc.sysctl.net.ipv4.ip_forward = 1\nlxc.net.0.ipv4.address = 10.0.0.2/24\n");
+  for (auto *bad : {"lxc.include = /etc/x", "lxc.no.such = 1", "lxc.cap.dropp = x", "nonsense", "lxc.hook.start = /bin/sh", "lxc.idmap = u 0 0 1",
+                    "lxc.rootfs.path = /", "lxc.net.0.script.up = /bin/sh", "lxc.autodev = 0", "lxc.cap.drop ="}) {
+    CAPTURE(bad);
+    std::string what;
+    try {
+      room.rt->validate_raw(std::string("lxc.sysctl.a.b = 1\n") + bad);
+    } catch (const Error &e) {
+      CHECK(e.code() == ErrorCode::invalid_argument);
+      what = e.what();
+    }
+    CHECK(what.find("line 2") != what.npos);
+  }
+}
+
+TEST_CASE("an engine killed: its successor adopts what runs") {
+  Room room;
+  room.rt.reset();
+  auto spec = room.spec(1, "c1", false, true);
+  device::NicItem nic;
+  nic.guest_name = "eth0";
+  nic.host_name = "vi" + room.host_id;
+  spec.items.nics.push_back(nic);
+  int ready[2];
+  REQUIRE(::pipe2(ready, O_CLOEXEC) == 0);
+  pid_t child = ::fork();
+  if (child == 0) {
+    auto rt = room.open();
+    try {
+      rt->start(spec);
+      rt->wait_ready(spec.key, ReadyLevel::booted, 20s);
+      [[maybe_unused]] auto n = ::write(ready[1], "x", 1);
+    } catch (const std::exception &e) {
+      std::fprintf(stderr, "%s\n", e.what());
+      _exit(1);
+    }
+    for (;;) ::pause();
+  }
+  ::close(ready[1]);
+  char c;
+  REQUIRE(::read(ready[0], &c, 1) == 1);
+  ::close(ready[0]);
+  ::kill(child, SIGKILL);
+  ::waitpid(child, nullptr, 0);
+
+  room.rt = room.open();
+  CHECK_FALSE(room.rt->adopt({2, "c2"}));
+  auto found = room.rt->adopt(spec.key);
+  REQUIRE(found);
+  CHECK(::kill(static_cast<int>(found->init_pid), 0) == 0);
+  CHECK(std::chrono::system_clock::now() - found->started_at < 60s);
+  CHECK(room.rt->wait_ready(spec.key, ReadyLevel::booted, 20s));
+  CHECK(run(*room.rt, spec.key, {"true"}).code == 0);
+  CHECK(room.rt->state(spec.key).network.count("eth0") == 1);
+  std::atomic<int> stopped{0};
+  room.rt->set_events({[&](const Key &) { stopped++; }, {}});
+  sh(*room.rt, spec.key, "poweroff");
+  CHECK(room.rt->wait_stopped(spec.key, 20s));
+  CHECK(eventually([&] { return stopped == 1; }));
+  CHECK(room.rt->leftovers({}).empty());
+  CHECK(::if_nametoindex(nic.host_name.c_str()) == 0);
+}
+
+TEST_CASE("clean removes what a killed monitor left, and a start works again") {
+  Room room;
+  auto spec = room.spec(1, "c1");
+  auto started = room.rt->start(spec);
+  std::atomic<int> stopped{0};
+  room.rt->set_events({[&](const Key &) { stopped++; }, {}});
+  ::kill(static_cast<int>(started.monitor_pid), SIGKILL);
+  CHECK(room.rt->wait_stopped(spec.key, 20s));
+  CHECK(eventually([&] { return stopped == 1; }));
+  CHECK(room.rt->leftovers({}).empty());
+  room.rt->clean(spec.key, {"no-such-if"});
+  room.rt->start(spec);
+  auto second = room.open();
+  // Not adopted: a guest of which nobody knows.
+  second->clean(spec.key, {});
+  CHECK(second->leftovers({}).empty());
+  CHECK(room.rt->wait_stopped(spec.key, 20s));
+}
+
+TEST_CASE("auto_destroy: nothing outlives the engine, even when that is killed") {
+  for (bool killed : {true, false}) {
+    CAPTURE(killed);
+    Room room;
+    room.rt.reset();
+    int ready[2];
+    REQUIRE(::pipe2(ready, O_CLOEXEC) == 0);
+    auto a = room.spec(1, "c1"), b = room.spec(2, "c2", false, true);
+    pid_t child = ::fork();
+    if (child == 0) {
+      lxc::Options o;
+      o.auto_destroy = o.remove_directory = true;
+      auto rt = room.open(o);
+      std::vector<std::int64_t> pids;
+      try {
+        pids.push_back(rt->start(a).init_pid);
+        pids.push_back(rt->start(b).init_pid);
+        rt->freeze(b.key);
+      } catch (const std::exception &e) {
+        std::fprintf(stderr, "%s\n", e.what());
+        _exit(1);
+      }
+      [[maybe_unused]] auto n = ::write(ready[1], pids.data(), 16);
+      // A child of the owner that keeps its descriptors must not keep the instances.
+      if (::fork() == 0) {
+        std::this_thread::sleep_for(15s);
+        _exit(0);
+      }
+      if (!killed) {
+        rt->close();
+        _exit(0);
+      }
+      for (;;) ::pause();
+    }
+    ::close(ready[1]);
+    std::int64_t pids[2] = {};
+    REQUIRE(::read(ready[0], pids, 16) == 16);
+    ::close(ready[0]);
+    if (killed) ::kill(child, SIGKILL);
+    ::waitpid(child, nullptr, 0);
+    CHECK(eventually([&] { return gone(pids[0]) && gone(pids[1]); }));
+    CHECK(eventually([&] { return !fs::exists(room.dir); }));
+    CHECK_FALSE(sys::CgroupTree(sys::cgroup_roots(), "incus-" + room.host_id).exists());
+  }
+}

@@ -37,7 +37,7 @@ packages_build='g++ meson ninja-build ccache mold pkg-config libfmt-dev libsqlit
 packages_test='busybox-static squashfs-tools lxcfs iproute2 util-linux procps mount libcap2-bin attr acl xz-utils zstd bzip2 binutils
   python3-pytest python3-pytest-xdist mypy sqlite3 e2fsprogs kmod'
 packages_debootstrap='debootstrap ca-certificates'
-packages_fuzz='clang'
+packages_fuzz='clang llvm'
 packages_lab='qemu-system-x86 e2fsprogs debootstrap'
 
 # install_packages GROUP...: groups are the lists above.

@@ -195,39 +195,13 @@ part_tsan() {
   )
 }
 part_fuzz() {
-  [ -e tests/fuzz/meson.build ] || return 0
-  local at=$SECONDS program name
-  if ! CC=clang CXX=clang++ build_tree build-fuzz -Dfuzz=true -Dpython=false; then
-    record build-fuzz 0 1 0 $((SECONDS - at))
-    return
-  fi
-  record build-fuzz 1 0 0 $((SECONDS - at))
-  for program in $(programs build-fuzz/tests/fuzz); do
-    name=$(basename "$program")
-    fuzz_one "$name" "$program"
-  done
-}
-# One fuzzer for its time, from its seed corpus (tests/fuzz/corpus/NAME), in a scratch folder.
-fuzz_one() {
-  local name=$1 program=$2 at=$SECONDS rc=0 corpus=tests/fuzz/corpus/${1#fuzz_} seeds=()
-  chosen "fuzz-$name" || return 0
-  [ ! -d "$corpus" ] || seeds=("$root/$corpus")
-  mkdir -p "$work/fuzz/$name"
-  (cd "$work/fuzz" && ASAN_OPTIONS=detect_leaks=1 timeout -k 10 $((fuzz_seconds + 60)) "$root/$program" -max_total_time="$fuzz_seconds" \
-    -rss_limit_mb=3000 -timeout=20 -print_final_stats=1 -seed="$((INCUS_TEST_SEED % 4294967295))" "$work/fuzz/$name" "${seeds[@]}") >"$LOGS/fuzz-$name.log" 2>&1 </dev/null || rc=$?
-  # A fuzzer that ran nothing has not passed.
-  if [ "$rc" = 0 ] && grep -q 'stat::number_of_executed_units: *[1-9]' "$LOGS/fuzz-$name.log"; then
-    record "fuzz-$name" 1 0 0 $((SECONDS - at))
-  else
-    record "fuzz-$name" 0 1 0 $((SECONDS - at))
-    tail -40 "$LOGS/fuzz-$name.log"
-    find "$work/fuzz" -maxdepth 1 -name '*-*' -type f -exec cp {} "$LOGS/" \;
-  fi
+  if [ -x tests/fuzz/run ]; then run_script fuzz $((fuzz_seconds * 8 + 1200)) tests/fuzz/run --coverage "$fuzz_seconds"; fi
 }
 # Parts that are scripts of their own and print the same last line.
 run_script() {
   local name=$1 limit=$2 at=$SECONDS rc=0 p f s
   shift 2
+  chosen "$name" || return 0
   timeout -k 30 "$limit" "$@" >"$LOGS/$name.log" 2>&1 </dev/null || rc=$?
   read -r p f s < <(/usr/bin/python3 tests/support/count.py plain "$LOGS/$name.log" "$rc")
   record "$name" "$p" "$f" "$s" $((SECONDS - at))

@@ -371,6 +371,7 @@ TEST_CASE("pause, resume, kill while paused") {
   room.rt->start(spec);
   room.rt->freeze(spec.key);
   CHECK(room.rt->power(spec.key) == Power::frozen);
+  CHECK_THROWS_AS(run(*room.rt, spec.key, {"true"}), Error);
   room.rt->unfreeze(spec.key);
   CHECK(room.rt->power(spec.key) == Power::running);
   CHECK(run(*room.rt, spec.key, {"true"}).code == 0);
@@ -583,12 +584,17 @@ TEST_CASE("a start that fails says why and leaves nothing") {
   Room room;
   auto spec = room.spec(1, "c1");
   fs::remove(room.dir / "pool/c1/rootfs/sbin/init");
-  CHECK_THROWS_AS(room.rt->start(spec), Error);
+  std::string what;
+  try {
+    room.rt->start(spec);
+  } catch (const Error &e) {
+    what = e.what();
+  }
+  CHECK(what == "cannot start instance \"c1\": the container did not start: No such file or directory - Failed to exec \"/sbin/init\"");
   CHECK(room.rt->leftovers({}).empty());
   CHECK_FALSE(fs::exists(room.dir / "run/c1"));
   auto bad = room.spec(2, "c2");
   bad.rootfs.path = room.dir / "pool/none";
-  std::string what;
   try {
     room.rt->start(bad);
   } catch (const Error &e) {

@@ -52,6 +52,16 @@ bool has_lock = false; ///< else the number is anybody's
   _exit(0);
 }
 
+/// They need no reaping: SIGCHLD is ignored.
+bool workers_ended(int ms) {
+  for (;; ms -= 5) {
+    if (::waitpid(-1, nullptr, WNOHANG) < 0 && errno == ECHILD) return true;
+    if (ms <= 0) return false;
+    timespec t{0, 5'000'000};
+    ::nanosleep(&t, nullptr);
+  }
+}
+
 int run() {
   Settings settings;
   int owner = -1;
@@ -96,16 +106,16 @@ int run() {
     for (int fd : m.fds) ::close(fd);
   }
   // Commands end by themselves now (their worker sees the end of file); starts get the time to come up or fail.
-  for (int i = 0; i < 3000; i++) {
-    int r = ::waitpid(-1, nullptr, WNOHANG);
-    if (r < 0 && errno == ECHILD) break;
-    timespec t{0, 10'000'000};
+  if (!workers_ended(settings.auto_destroy ? 2000 : 30000)) {
+    ::signal(SIGTERM, SIG_IGN);
+    ::kill(0, SIGTERM);
+    workers_ended(500);
+    // A monitor may have been on its way into its groups when its worker was ended.
+    timespec t{0, 300'000'000};
     ::nanosleep(&t, nullptr);
   }
   if (settings.auto_destroy) destroy_all(settings);
-  // Whoever is left in the group is a worker that hangs.
-  ::signal(SIGTERM, SIG_IGN);
-  if (::waitpid(-1, nullptr, WNOHANG) == 0) ::kill(0, SIGKILL);
+  if (!workers_ended(0)) ::kill(0, SIGKILL);
   return 0;
 }
 

@@ -90,7 +90,7 @@ std::optional<Started> LxcRuntime::adopt(const Key &key) {
     clean(key, {});
     return std::nullopt;
   }
-  auto e = add(key, reply, start_time(std::stoi(reply.args.at(1))));
+  auto e = add(key, reply, start_time(std::stoi(reply.args.at(1))), {});
   {
     std::lock_guard lock(e->mutex);
     e->adopted = true;
@@ -136,6 +136,10 @@ void LxcRuntime::remove_traces(const Key &key, const std::vector<std::string> &i
 
 void LxcRuntime::clean(const Key &key, const std::vector<std::string> &host_interfaces) {
   kill(key);
+  remove_remains(key, host_interfaces);
+}
+
+void LxcRuntime::remove_remains(const Key &key, const std::vector<std::string> &interfaces) {
   {
     sys::FaultScope fault("kill leftover processes");
     // The guest first: its monitor then ends by itself and in order.
@@ -148,7 +152,7 @@ void LxcRuntime::clean(const Key &key, const std::vector<std::string> &host_inte
         if (m.name == lxc_name(key)) ::kill(m.pid, SIGKILL);
     }
   }
-  remove_traces(key, host_interfaces);
+  remove_traces(key, interfaces);
 }
 
 std::vector<std::string> LxcRuntime::leftovers(const std::vector<Key> &known) {

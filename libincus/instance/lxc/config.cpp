@@ -122,6 +122,9 @@ struct Builder {
   }
 
   void mounts() {
+    // What an unprivileged guest cannot make itself.
+    for (auto *d : {"dev/fuse", "dev/net/tun"}) set("lxc.mount.entry", fmt::format("/{} {} none bind,create=file,optional 0 0", d, d));
+    set("lxc.mount.entry", "mqueue dev/mqueue mqueue rw,relatime,create=dir,optional 0 0");
     for (auto &f : facts.lxcfs_files) {
       bool dir = f.starts_with("sys/");
       set("lxc.mount.entry", fmt::format("{}/{} {} none {},optional 0 0", escaped(facts.lxcfs), f, f, dir ? "rbind" : "bind"));

@@ -101,6 +101,9 @@ std::unique_ptr<Exec> LxcRuntime::exec(ExecSpec spec) {
   args.insert(args.end(), r.command.begin(), r.command.end());
   for (auto &v : exec_environment(spec.config, r)) args.push_back(std::move(v));
 
+  if (cgroup(spec.key).child("payload").frozen())
+    base::fail(ErrorCode::conflict, "cannot run a command in instance {}: it is paused", base::quoted(spec.key.name));
+
   base::Fd null;
   std::vector<int> fds;
   if (!r.interactive)
@@ -113,7 +116,7 @@ std::unique_ptr<Exec> LxcRuntime::exec(ExecSpec spec) {
   if (!r.interactive)
     for (auto *fd : {&spec.in, &spec.out, &spec.err}) fd->reset();
   auto reply = Channel::receive(socket, std::chrono::seconds(60));
-  if (!reply) base::fail(ErrorCode::timeout, "cannot run a command in instance {}: no answer in 60 s; is it paused?", base::quoted(spec.key.name));
+  if (!reply) base::fail(ErrorCode::timeout, "cannot run a command in instance {}: no answer in 60 s", base::quoted(spec.key.name));
   if (reply->op != helper::lxc::ok) {
     if (!find(spec.key) || sys::wait_exit(e->now()->init.get(), milliseconds(0)))
       base::fail(ErrorCode::conflict, "cannot run a command in instance {}: it is not running", base::quoted(spec.key.name));

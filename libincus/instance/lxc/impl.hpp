@@ -91,9 +91,10 @@ private:
   void prepare(const StartSpec &spec, const Places &places, const Rendered &rendered);
   base::Fd bind_notify(const StartSpec &spec);
   std::string log_errors(const Key &key) const;
-  EntryPtr add(const Key &key, Reply &reply, Time started_at);
+  EntryPtr add(const Key &key, Reply &reply, Time started_at, std::vector<std::string> interfaces);
   // adopt.cpp
   bool monitor_present(const Key &key) const;
+  void remove_remains(const Key &key, const std::vector<std::string> &interfaces);
   void remove_traces(const Key &key, const std::vector<std::string> &interfaces);
   void remove_run_files(const Key &key);
   // stop.cpp

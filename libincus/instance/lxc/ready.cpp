@@ -39,8 +39,9 @@ std::optional<std::string> read_in_guest(int pid, const char *path) {
   auto fd = open_in_guest(pid, path, O_PATH);
   struct stat st;
   if (!fd || ::fstat(fd.get(), &st) < 0 || !S_ISREG(st.st_mode)) return std::nullopt;
-  fd = open_in_guest(pid, path, O_RDONLY);
-  if (!fd || ::fstat(fd.get(), &st) < 0 || !S_ISREG(st.st_mode)) return std::nullopt;
+  // The same file again, by descriptor: opening a device that the guest puts there meanwhile could do anything.
+  fd.reset(::open(fmt::format("/proc/self/fd/{}", fd.get()).c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd) return std::nullopt;
   std::string out(64 * 1024, '\0');
   ssize_t n = ::pread(fd.get(), out.data(), out.size(), 0);
   if (n < 0) return std::nullopt;

@@ -87,15 +87,19 @@ std::string LxcRuntime::log_errors(const Key &key) const {
     if (at == line.npos) continue;
     auto a = line.find(" - ", at), b = a == line.npos ? a : line.find(" - ", a + 3);
     if (b == line.npos) continue;
-    out += (out.empty() ? "" : "; ") + std::string(line.substr(b + 3));
+    auto said = line.substr(b + 3);
+    // What the monitor says of its own end is no reason.
+    if (said.starts_with("An error occurred in another process") || said.starts_with("Received container state") || said.starts_with("Failed to spawn")) continue;
+    out += (out.empty() ? "" : "; ") + std::string(said);
     count++;
   }
   return out;
 }
 
-EntryPtr LxcRuntime::add(const Key &key, Reply &reply, Time started_at) {
+EntryPtr LxcRuntime::add(const Key &key, Reply &reply, Time started_at, std::vector<std::string> interfaces) {
   auto e = std::make_shared<Entry>();
   e->key = key;
+  e->interfaces = std::move(interfaces);
   e->monitor_pid = std::stoi(reply.args.at(2));
   e->monitor = std::move(reply.fds.at(1));
   auto life = std::make_shared<Life>();
@@ -114,6 +118,9 @@ EntryPtr LxcRuntime::add(const Key &key, Reply &reply, Time started_at) {
 
 Started LxcRuntime::start(const StartSpec &spec) {
   if (find(spec.key)) base::fail(ErrorCode::conflict, "cannot start instance {}: it is running", base::quoted(spec.key.name));
+  auto &root = spec.rootfs.kind == storage::RootfsPlan::Kind::overlay ? spec.rootfs.upper : spec.rootfs.path;
+  if (::access(root.c_str(), F_OK) != 0)
+    base::fail_errno(errno, fmt::format("cannot start instance {}: its root file system {} cannot be reached", base::quoted(spec.key.name), base::quoted(root)));
   auto at = places(spec.key);
   auto rendered = render(spec, facts(), at);
   std::vector<std::string> interfaces;
@@ -121,7 +128,7 @@ Started LxcRuntime::start(const StartSpec &spec) {
     if (!n.host_name.empty()) interfaces.push_back(n.host_name);
 
   base::Revert undo;
-  undo.add([&] { remove_traces(spec.key, interfaces); });
+  undo.add([&] { remove_remains(spec.key, interfaces); });
   prepare(spec, at, rendered);
   auto notify = bind_notify(spec);
 
@@ -139,8 +146,7 @@ Started LxcRuntime::start(const StartSpec &spec) {
     base::fail(ErrorCode::internal, "cannot start instance {}: {}{}{}", base::quoted(spec.key.name),
                reply->args.empty() ? "no reason given" : reply->args[0], log.empty() ? "" : ": ", log);
   }
-  auto e = add(spec.key, *reply, base::now());
-  e->interfaces = std::move(interfaces);
+  auto e = add(spec.key, *reply, base::now(), interfaces);
   undo.success();
   watch(e, Watched::notify, std::move(notify));
   watch(e, Watched::init, e->now()->init.dup());

@@ -158,12 +158,9 @@ std::string helper_path(const std::string &name) {
   if (const char *dir = std::getenv("INCUS_LIBEXEC")) places.emplace_back(dir);
   Dl_info self;
   if (::dladdr(reinterpret_cast<void *>(&helper_path), &self) && self.dli_fname) {
-    std::string lib(self.dli_fname);
-    if (lib.find('/') == std::string::npos || lib[0] != '/') {
-      char exe[4096];
-      ssize_t n = ::readlink("/proc/self/exe", exe, sizeof exe);
-      lib = n > 0 ? std::string(exe, static_cast<std::size_t>(n)) : "";
-    }
+    // A program that links the static library is its own "library", under whatever name it was started by.
+    std::unique_ptr<char, decltype(&std::free)> real(::realpath(self.dli_fname[0] == '/' ? self.dli_fname : "/proc/self/exe", nullptr), &std::free);
+    std::string lib = real ? real.get() : "";
     auto dir = lib.substr(0, lib.rfind('/'));
     for (auto *below : {"/helper", "/helper/unpack", "/../../libincus/helper", "/../../libincus/helper/unpack", "/../libincus/helper", "/../libincus/helper/unpack"})
       places.push_back(dir + below);

@@ -53,7 +53,8 @@ bool marked(int dir, const std::string &host_id) {
   ::close(fd);
   std::string text(buf, n > 0 ? static_cast<std::size_t>(n) : 0);
   while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
-  return !host_id.empty() && text == host_id;
+  // The host id is the marker's last line.
+  return !host_id.empty() && text.substr(text.rfind('\n') + 1) == host_id;
 }
 
 } // namespace

@@ -20,7 +20,7 @@ std::atomic<pid_t> helper{0};
 
 void fault_set_helper(pid_t pid) noexcept { helper = pid; }
 void fault_arm(bool on) noexcept {
-  seen = 0;
+  if (on) seen = 0;
   armed = on;
 }
 long fault_count() noexcept { return seen; }

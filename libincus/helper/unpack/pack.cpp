@@ -51,7 +51,7 @@ public:
       if (p->written_) p->written_(p->total_);
       return r;
     };
-    if (archive_write_open(archive_, this, nullptr, write, nullptr) != ARCHIVE_OK) broken("");
+    if (archive_write_open(archive_, this, nullptr, write, nullptr) != ARCHIVE_OK) broken(""); // the process ends then
   }
   ~Packer() { archive_write_free(archive_); }
 

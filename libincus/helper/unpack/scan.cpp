@@ -23,7 +23,12 @@ Reader::Reader(Blocks &from) : from_(from), archive_(archive_read_new()) {
       return -1;
     }
   };
-  if (archive_read_open(archive_, this, nullptr, read, nullptr) != ARCHIVE_OK) broken("");
+  if (archive_read_open(archive_, this, nullptr, read, nullptr) == ARCHIVE_OK) return;
+  struct Free { // the destructor of what was not made does not run
+    archive *a;
+    ~Free() { archive_read_free(a); }
+  } cleanup{archive_};
+  broken("");
 }
 
 Reader::~Reader() { archive_read_free(archive_); }
@@ -118,7 +123,9 @@ std::string normal_path(const char *path, const char *what) {
     std::string_view part = rest.substr(0, cut);
     rest.remove_prefix(cut == std::string_view::npos ? rest.size() : cut + 1);
     if (part.empty() || part == ".") continue;
+#ifndef INCUS_PLANTED_BUG // the fuzzer must notice when this line is missing
     if (part == "..") refuse(std::string(what) + " " + quoted(path) + " has a component \"..\"");
+#endif
     if (part.size() > 255) refuse(std::string(what) + " " + quoted(path) + " has a component longer than 255 bytes");
     if (!out.empty()) out += '/';
     out += part;

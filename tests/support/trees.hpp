@@ -141,7 +141,7 @@ inline void random_tree(const std::string &root, unsigned seed, bool privileged,
     mode_t mode = upto(01000);
     if (!upto(4)) mode |= 1u << (9 + upto(3)); // sticky, set-gid, set-uid
     if (directory && !privileged) mode |= 0700;
-    if (!privileged) mode |= 0400;
+    if (!privileged) mode |= 0600;
     must(::chmod(path.c_str(), mode) == 0, path);
   };
   auto extras = [&](const std::string &path, bool directory) {

@@ -142,7 +142,7 @@ private:
     sys::fault_point("shift directory");
     struct stat st;
     if (::fstat(dir.get(), &st) != 0) fail_errno(errno, fmt::format("cannot look at {}", quoted(sys::tree_path(node))));
-    change_open(dir.get(), st, sys::tree_path(node));
+    if ((!began_ || first_time(st.st_ino)) && !done(st)) change_open(dir.get(), st, sys::tree_path(node));
     sys::for_each_entry(dir.get(), [&](const char *name, unsigned char, std::uint64_t) {
       struct stat s;
       if (::fstatat(dir.get(), name, &s, AT_SYMLINK_NOFOLLOW) != 0) fail_errno(errno, fmt::format("cannot look at {}", quoted(sys::tree_path(node, name))));
@@ -156,12 +156,12 @@ private:
       if (!first_time(st.st_ino)) return;
     }
     if (done(st)) return;
-    if (S_ISREG(st.st_mode)) {
-      // Only what has attributes or bits that need it is opened.
+    if (!S_ISLNK(st.st_mode)) {
+      // Only what has attributes or bits that need more than one step.
       std::string path = fmt::format("/proc/self/fd/{}/{}", dir, name);
       if ((st.st_mode & 06000) || ::llistxattr(path.c_str(), nullptr, 0) > 0) {
-        Fd file = sys::open_beneath(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
-        return change_open(file.get(), st, sys::tree_path(node, name), true);
+        Fd file = sys::open_beneath(dir, name, O_PATH | O_NOFOLLOW);
+        return change_open(file.get(), st, sys::tree_path(node, name));
       }
     }
     std::uint32_t uid = mapped(st.st_uid, true), gid = mapped(st.st_gid, false);
@@ -170,27 +170,30 @@ private:
       fail_errno(errno, fmt::format("cannot change the owner of {}", quoted(sys::tree_path(node, name))));
   }
 
-  static std::string attribute(int fd, const char *name) {
+  /// Reaches an inode by a descriptor that may be O_PATH: one that was opened could be a device.
+  static std::string by_descriptor(int fd) { return fmt::format("/proc/self/fd/{}", fd); }
+
+  static std::string attribute(const std::string &path, const char *name) {
     char buf[4096];
-    ssize_t n = ::fgetxattr(fd, name, buf, sizeof buf);
+    ssize_t n = ::getxattr(path.c_str(), name, buf, sizeof buf);
     if (n >= 0) return {buf, static_cast<std::size_t>(n)};
     if (errno != ENODATA && errno != EOPNOTSUPP) fail_errno(errno, fmt::format("cannot read attribute {}", name));
     return {};
   }
 
-  void change_open(int fd, const struct stat &st, const std::string &path, bool counted = false) {
-    if (!counted && began_ && !first_time(st.st_ino)) return;
-    if (!counted && done(st)) return;
+  void change_open(int fd, const struct stat &st, const std::string &path) {
     Special s{path, st.st_ino, st.st_mode, st.st_uid, st.st_gid, {}, {}, {}};
-    if (::flistxattr(fd, nullptr, 0) > 0) {
-      if (S_ISREG(st.st_mode)) s.capability = attribute(fd, capability);
-      s.acl = attribute(fd, acl);
-      if (S_ISDIR(st.st_mode)) s.default_acl = attribute(fd, default_acl);
+    std::string at = by_descriptor(fd);
+    if (::listxattr(at.c_str(), nullptr, 0) > 0) {
+      if (S_ISREG(st.st_mode)) s.capability = attribute(at, capability);
+      s.acl = attribute(at, acl);
+      if (S_ISDIR(st.st_mode)) s.default_acl = attribute(at, default_acl);
     }
-    bool bits = S_ISREG(st.st_mode) && (st.st_mode & 06000);
+    bool bits = !S_ISDIR(st.st_mode) && (st.st_mode & 06000);
     if (bits || !s.capability.empty() || !s.acl.empty() || !s.default_acl.empty()) {
       std::string record = encode(s);
       std::lock_guard lock(log_mutex_);
+      errno = 0;
       if (::write(log_.get(), record.data(), record.size()) != static_cast<ssize_t>(record.size()))
         fail_errno(errno ? errno : ENOSPC, "cannot write the shift's log");
       if (::fdatasync(log_.get()) != 0) fail_errno(errno, "cannot write the shift's log");
@@ -200,18 +203,19 @@ private:
   }
 
   void apply(int fd, const Special &s) {
+    std::string at = by_descriptor(fd);
     auto check = [&](int r, const char *what) {
       if (r != 0) fail_errno(errno, fmt::format("cannot change {} of {}", what, quoted(s.path)));
     };
-    std::uint32_t uid = mapped(s.uid, true), gid = mapped(s.gid, false);
-    check(::fchown(fd, uid, gid), "the owner");
+    check(::fchownat(fd, "", mapped(s.uid, true), mapped(s.gid, false), AT_EMPTY_PATH), "the owner");
+    sys::fault_point("shift special file's attributes");
     auto set = [&](const char *name, const std::string &value) {
-      if (!value.empty()) check(::fsetxattr(fd, name, value.data(), value.size(), 0), name);
+      if (!value.empty()) check(::setxattr(at.c_str(), name, value.data(), value.size(), 0), name);
     };
     set(acl, mapped_acl(s.acl));
     set(default_acl, mapped_acl(s.default_acl));
     set(capability, mapped_capability(s.capability));
-    if (S_ISREG(s.mode)) check(::fchmod(fd, s.mode & 07777), "the mode");
+    if (!S_ISDIR(s.mode)) check(::chmod(at.c_str(), s.mode & 07777), "the mode");
   }
 
   std::string mapped_acl(std::string value) const {
@@ -267,7 +271,7 @@ private:
     }
     Fd dir = sys::open_node(root_, nodes.back());
     if (!dir || directory) return dir;
-    return sys::try_open_beneath(dir.get(), last, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+    return sys::try_open_beneath(dir.get(), last, O_PATH | O_NOFOLLOW);
   }
 
   int volume_, root_;

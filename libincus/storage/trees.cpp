@@ -164,6 +164,7 @@ void TreeDriver::make(int parent, const std::string &name, mode_t mode, const Fi
     fill(dir.get());
     // A copy has taken the mode of its source.
     if (::fchmod(dir.get(), mode) != 0) fail_errno(errno, "cannot set the mode of the volume's directory");
+    sys::sync_tree(dir.get());
     FaultScope fault("publish volume");
     sys::rename_at(parent, fresh, parent, name);
   } catch (...) {
@@ -235,7 +236,6 @@ void TreeDriver::create_image(const VolumeRef &image, const std::function<void(i
       struct stat st;
       if (::fstatat(dir, "metadata.yaml", &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISREG(st.st_mode))
         fail(ErrorCode::corrupt, "metadata.yaml of the image is not a regular file");
-      sys::sync_filesystem(dir);
     });
   });
 }

@@ -12,8 +12,8 @@
 // A volume (or snapshot) is made as NAME~new and renamed when it is whole and on disk; it is removed as NAME~old. '~' is in no name, so list()
 // reports these as NAME and remove_volume(NAME) removes them. Calls on one volume are serialised, so there is at most one of each.
 //
-// Durable: what create, copy, snapshot and restore made outlasts a power loss once they return. Contents are synced before the rename (few files
-// one by one, more by one syncfs; see sys/copy.hpp), the directory that holds the name after it.
+// Durable: what create, copy, snapshot and restore made outlasts a power loss once they return. Contents are synced before the rename
+// (sync_tree in sys/copy.hpp), the directory that holds the name after it: one journal commit where file systems allow it.
 #pragma once
 #include <mutex>
 

@@ -150,6 +150,7 @@ void TreeDriver::restore_prepare(const VolumeRef &vol, const std::string &snapsh
         FaultScope fault("write restore file");
         sys::atomic_write(dir.get(), file + ".restore", sys::read_file_if_exists(from.get(), file).value_or(""), 0600);
       }
+      sys::sync_tree(target.get());
       FaultScope fault("publish restore");
       sys::rename_at(dir.get(), fresh, dir.get(), ready);
     } catch (...) {

@@ -146,16 +146,11 @@ public:
   Copier(int source, int target, const CopyOptions &options)
       : source_(source), target_(target), options_(options), reflink_(options.reflink), walk_(options.threads) {
     struct statfs fs;
-    if (::fstatfs(target, &fs) == 0) {
-      in_memory_ = fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC;
-      // There a sync of the directory written last commits every change of names and inodes made before it.
-      ordered_ = fs.f_type == EXT4_SUPER_MAGIC || fs.f_type == XFS_SUPER_MAGIC;
-    }
+    in_memory_ = ::fstatfs(target, &fs) == 0 && (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
   }
 
   CopyResult run() {
     walk_.run([this](TreeNode &node) { visit(node); });
-    make_durable();
     return {files_, bytes_, reflinked_};
   }
 
@@ -275,7 +270,7 @@ private:
     if (!made) return;
     copy_data(from.get(), to.get(), st);
     set_attributes(from.get(), to.get(), st);
-    if (st.stx_size) keep_for_sync(std::move(to));
+    if (st.stx_size && options_.write_out && !in_memory_) ::sync_file_range(to.get(), 0, 0, SYNC_FILE_RANGE_WRITE);
   }
 
   static Fd open_entry_new(int dirfd, const char *name) noexcept {
@@ -380,34 +375,13 @@ private:
     options_.progress(bytes_);
   }
 
-  static constexpr std::size_t few = 8;
-
-  void keep_for_sync(Fd to) {
-    if (!options_.durable || in_memory_) return;
-    std::lock_guard lock(sync_mutex_);
-    if (++written_ > few) unsynced_.clear();
-    else unsynced_.push_back(std::move(to));
-  }
-
-  /// A few files are synced one by one; for many, the file system once.
-  void make_durable() {
-    if (!options_.durable || in_memory_) return;
-    if (written_ > few || !ordered_) return sync_filesystem(target_);
-    for (auto &fd : unsynced_) ::sync_file_range(fd.get(), 0, 0, SYNC_FILE_RANGE_WRITE);
-    for (auto &fd : unsynced_)
-      if (::fsync(fd.get()) != 0) fail_errno(errno, "cannot write a copied file");
-    sync_directory(target_);
-  }
-
   int source_, target_;
   const CopyOptions &options_;
-  bool in_memory_ = false, ordered_ = false;
+  bool in_memory_ = false;
   std::atomic<bool> reflink_, kernel_copy_{true}, reflinked_{false};
   std::atomic<std::uint64_t> files_{0}, bytes_{0}, step_{0};
-  std::mutex links_mutex_, progress_mutex_, sync_mutex_;
+  std::mutex links_mutex_, progress_mutex_;
   std::unordered_map<LinkKey, LinkTarget, LinkHash> links_;
-  std::vector<Fd> unsynced_;
-  std::size_t written_ = 0;
   TreeWalk walk_; // last: its threads use the rest
 };
 
@@ -419,32 +393,26 @@ CopyResult copy_tree(int source, int target, const CopyOptions &options) {
   return result;
 }
 
-bool copy_file(int source_dir, const std::string &name, int target_dir, const std::string &target_name) {
-  Fd from = open_entry(source_dir, name.c_str(), O_RDONLY);
-  if (!from && errno == ENOENT) return false;
-  if (!from) fail_errno(errno, fmt::format("cannot open file {}", quoted(name)));
-  Fd to(::openat(target_dir, target_name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
-  if (!to) fail_errno(errno, fmt::format("cannot make file {}", quoted(target_name)));
-  try {
-    struct statx st;
-    look(from.get(), "", st);
-    if (!S_ISREG(st.stx_mode)) base::fail(ErrorCode::corrupt, "{} is not a regular file", quoted(name));
-    for (;;) {
-      ssize_t n = ::read(from.get(), buffer(), buffer_size);
-      if (n < 0) failure("read");
-      if (n == 0) break;
-      for (ssize_t done = 0; done < n;) {
-        ssize_t w = ::write(to.get(), buffer() + done, static_cast<std::size_t>(n - done));
-        if (w < 0) failure("write");
-        done += w;
-      }
-    }
-    set_attributes(from.get(), to.get(), st);
-    if (::fsync(to.get()) != 0) failure("write");
-  } catch (const Failure &f) {
-    fail_errno(f.err, fmt::format("cannot {} {}", f.what, quoted(name)));
+void sync_tree(int dirfd) {
+  struct statfs fs;
+  if (::fstatfs(dirfd, &fs) != 0) fail_errno(errno, "cannot look at a file system");
+  if (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC) return;
+  if (fs.f_type != EXT4_SUPER_MAGIC && fs.f_type != XFS_SUPER_MAGIC) return sync_filesystem(dirfd);
+  // First all is set off, then waited for.
+  constexpr unsigned begin = SYNC_FILE_RANGE_WRITE, wait = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+  for (unsigned flags : {begin, wait}) {
+    TreeWalk walk;
+    walk.run([&](TreeNode &node) {
+      Fd dir = open_node(dirfd, node);
+      if (!dir) fail_errno(errno, fmt::format("cannot open directory {}", quoted(tree_path(node))));
+      for_each_entry(dir.get(), [&](const char *name, unsigned char type, std::uint64_t) {
+        if (type == DT_DIR) walk.add(node, name);
+        if (type != DT_REG) return;
+        Fd file = open_entry(dir.get(), name, O_RDONLY | O_NOATIME);
+        if (!file || ::sync_file_range(file.get(), 0, 0, flags) != 0) fail_errno(errno, fmt::format("cannot write {}", quoted(tree_path(node, name))));
+      });
+    });
   }
-  return true;
 }
 
 void copy_attributes(int source, int target) try {

@@ -10,8 +10,8 @@ namespace incus::sys {
 struct CopyOptions {
   unsigned threads = 0; ///< 0: by the machine, at most 4
   bool reflink = true;  ///< share blocks where the file system can
-  /// Contents are on disk when the copy returns (names are once the caller has synced the directory it renames the copy in).
-  bool durable = true;
+  /// Contents are on their way to the disk as soon as a file is done, so that sync_tree() has little to wait for.
+  bool write_out = true;
   /// When set, only names directly in the source that it says yes to.
   std::function<bool(const char *name)> only;
   /// Bytes copied so far; called from worker threads, one at a time. What it throws ends the copy.
@@ -30,8 +30,10 @@ struct CopyResult {
 /// names the path, and leaves a partial copy for the caller to remove.
 CopyResult copy_tree(int source, int target, const CopyOptions &options = {});
 
-/// One regular file `name` between directories, with its attributes. False when it is not there.
-bool copy_file(int source_dir, const std::string &name, int target_dir, const std::string &target_name);
+/// Sees to it that a new tree outlasts a power loss once the caller has made a name for it durable: renamed it and synced the directory of
+/// the new name. On ext4 and XFS that commits every change of names and inodes made before, so the contents of the tree's files are enough here, and the
+/// writes of others are not waited for; elsewhere it is a syncfs.
+void sync_tree(int dirfd);
 
 /// Owner, mode, times and xattrs of one open directory or file to another.
 void copy_attributes(int source, int target);

@@ -159,6 +159,14 @@ void atomic_write(int dirfd, const std::string &name, std::string_view data, mod
   sync_directory(dirfd);
 }
 
+void write_new_file(int dirfd, const std::string &name, std::string_view data, mode_t mode) {
+  assert_component(name);
+  Fd fd = open2(dirfd, name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS);
+  if (!fd) fail_errno(errno, fmt::format("cannot make file {}", quoted(name)));
+  write_all(fd.get(), data, name);
+  if (::fchmod(fd.get(), mode) != 0) fail_errno(errno, fmt::format("cannot set the mode of file {}", quoted(name)));
+}
+
 Fd make_directory(int dirfd, const std::string &name, mode_t mode) {
   assert_component(name);
   if (::mkdirat(dirfd, name.c_str(), mode & 0700) != 0 && errno != EEXIST) fail_errno(errno, fmt::format("cannot make directory {}", quoted(name)));

@@ -40,6 +40,9 @@ std::optional<std::string> read_file_if_exists(int dirfd, const std::string &nam
 /// (the caller's umask does not count). A crash leaves the old content, or the new one, and at worst NAME~tmp, which the next write replaces.
 void atomic_write(int dirfd, const std::string &name, std::string_view data, mode_t mode);
 
+/// Makes a file in a tree that the caller syncs as a whole.
+void write_new_file(int dirfd, const std::string &name, std::string_view data, mode_t mode);
+
 /// Makes one directory with exactly this mode, or sets the mode of the one that is there. Returns its descriptor.
 base::Fd make_directory(int dirfd, const std::string &name, mode_t mode);
 /// Makes the missing directories of a path of several components with exactly this mode; those that are there keep theirs.

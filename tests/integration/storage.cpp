@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <sched.h>
+#include <set>
 #include <sys/mount.h>
 #include <sys/statvfs.h>
 #include <sys/wait.h>
@@ -53,7 +54,7 @@ void fill_image(int dirfd, unsigned seed) {
   must(::mkdirat(dirfd, "rootfs", 0755) == 0 && ::mkdirat(dirfd, "templates", 0755) == 0, "mkdirat");
   write_file(at + "/metadata.yaml", "architecture: x86_64\n");
   write_file(at + "/templates/hostname.tpl", "{{ name }}\n");
-  random_tree(at + "/rootfs", seed, true);
+  random_tree(at + "/rootfs", seed, true, 250, false);
   for (auto d : {"etc", "etc/deep"}) must(::mkdir((at + "/rootfs/" + d).c_str(), 0755) == 0, d);
   write_file(at + "/rootfs/etc/motd", "hello\n");
   write_file(at + "/rootfs/etc/deep/old", "old\n");
@@ -372,7 +373,7 @@ TEST_CASE("a full pool: a clear error, nothing left, and it works again with spa
   for (auto kind : {"dir", "overlay"}) {
     CAPTURE(kind);
     TempDir tmp;
-    must(::mount("tmpfs", tmp.path.c_str(), "tmpfs", 0, "size=8m,mode=0711") == 0, "mount tmpfs");
+    must(::mount("tmpfs", tmp.path.c_str(), "tmpfs", 0, "size=16m,mode=0711") == 0, "mount tmpfs");
     {
       auto d = storage::driver(kind).open({"small", tmp.path + "/pool", {}, &silent});
       d->create();

@@ -126,8 +126,8 @@ inline std::string acl_value(std::uint32_t user, std::uint32_t group) {
   return v;
 }
 
-/// A tree with every kind of file below the existing directory `root`. With `privileged`, also what only root can make.
-inline void random_tree(const std::string &root, unsigned seed, bool privileged, int count = 250) {
+/// A tree with every kind of file below the existing directory `root`. With `privileged`, also what only root can make; `whiteouts`: what overlayfs would take for a removed file, too.
+inline void random_tree(const std::string &root, unsigned seed, bool privileged, int count = 250, bool whiteouts = true) {
   std::mt19937 r(seed);
   auto upto = [&](unsigned n) { return static_cast<unsigned>(r() % n); };
   std::vector<std::string> dirs{root}, files;
@@ -205,7 +205,7 @@ inline void random_tree(const std::string &root, unsigned seed, bool privileged,
     } else if (kind == 9) {
       if (!privileged) continue;
       static const mode_t types[] = {S_IFCHR, S_IFBLK};
-      bool whiteout = !upto(2);
+      bool whiteout = whiteouts && !upto(2);
       must(::mknod(path.c_str(), (whiteout ? S_IFCHR : types[upto(2)]) | 0600, whiteout ? makedev(0, 0) : makedev(upto(200), upto(2000))) == 0, path);
       attributes(path, false, false);
       files.push_back(path);

@@ -20,10 +20,11 @@ TEST_CASE("a random tree is copied with everything, whatever the number of threa
     base::Fd f = sys::open_directory(from), t = sys::open_directory(to);
     sys::CopyOptions options;
     options.threads = seed % 4 + 1;
-    options.durable = seed % 2;
+    options.write_out = seed % 2;
     auto result = sys::copy_tree(f.get(), t.get(), options);
     CHECK(difference(before, manifest(to)) == "");
     CHECK(difference(before, manifest(from)) == "");
+    CHECK_NOTHROW(sys::sync_tree(t.get()));
     CHECK(result.files + 1 == before.size());
   }
 }
@@ -150,7 +151,7 @@ TEST_CASE("a source that changes meanwhile is no error") {
   for (int i = 0; i < 30; i++) {
     std::string to = tmp.path + "/to" + std::to_string(i);
     must(::mkdir(to.c_str(), 0755) == 0, "mkdir");
-    CHECK_NOTHROW(sys::copy_tree(sys::open_directory(from).get(), sys::open_directory(to).get(), {.durable = false}));
+    CHECK_NOTHROW(sys::copy_tree(sys::open_directory(from).get(), sys::open_directory(to).get(), {.write_out = false}));
   }
   stop = true;
   changer.join();

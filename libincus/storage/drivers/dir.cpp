@@ -36,7 +36,6 @@ protected:
   void fill_empty(int dirfd) override {
     sys::FaultScope fault("make empty root");
     sys::make_directory(dirfd, "rootfs", 0755);
-    sys::sync_directory(dirfd);
   }
   void fill_from_image(int dirfd, int image, const VolumeRef &, const Progress &progress) override { copy_root(image, dirfd, From::image, progress); }
 };

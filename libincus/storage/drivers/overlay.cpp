@@ -89,7 +89,7 @@ protected:
   void fill_empty(int dirfd) override {
     FaultScope fault("make empty root");
     sys::make_directory(dirfd, "upper", 0755);
-    sys::atomic_write(dirfd, lower_file, no_lower, 0600);
+    sys::write_new_file(dirfd, lower_file, no_lower, 0600);
   }
 
   void fill_from_image(int dirfd, int image, const VolumeRef &ref, const Progress &) override {
@@ -104,7 +104,7 @@ protected:
     std::lock_guard lock(lower_mutex_);
     Fd images = type_directory(VolumeType::image);
     if (!sys::exists_at(images.get(), ref.name) || marked(images.get(), ref.name)) fail(ErrorCode::not_found, "{} is not on disk", describe(ref));
-    sys::atomic_write(dirfd, lower_file, ref.name, 0600);
+    sys::write_new_file(dirfd, lower_file, ref.name, 0600);
   }
 
   void finish_root(int dirfd) override {

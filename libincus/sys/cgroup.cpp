@@ -201,8 +201,12 @@ std::vector<std::string> CgroupTree::children() const {
 int CgroupTree::remove(int ms) const {
   std::int64_t until = now_ms() + ms;
   int first = 0;
-  for (auto &r : roots_)
-    if (int e = remove_directory(r.path + "/" + name_, until); e && !first) first = e;
+  for (auto &r : roots_) {
+    std::string dir = r.path + "/" + name_;
+    // What is there most often; listing a group reads through dozens of files.
+    for (auto *n : {"/lxc.pivot", "/payload", "/monitor"}) ::rmdir((dir + n).c_str());
+    if (int e = remove_directory(dir, until); e && !first) first = e;
+  }
   return first;
 }
 

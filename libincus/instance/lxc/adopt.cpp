@@ -115,7 +115,7 @@ void LxcRuntime::remove_traces(const Key &key, const std::vector<std::string> &i
   auto tree = cgroup(key);
   {
     sys::FaultScope fault("remove cgroups");
-    if (tree.exists()) {
+    if (tree.remove(0) != 0) {
       tree.kill_all(5000);
       int e = tree.remove(5000);
       if (e && options_.log) options_.log->warning("cannot remove the control groups of instance {}: {}", key.name, base::errno_text(e));

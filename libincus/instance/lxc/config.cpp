@@ -60,7 +60,7 @@ struct Builder {
     set("lxc.pty.max", "1024");
     set("lxc.autodev", "1");
     set("lxc.cgroup.dir.monitor", places.cgroup + "/monitor");
-    set("lxc.cgroup.dir.monitor.pivot", places.cgroup + "/pivot");
+    set("lxc.cgroup.dir.monitor.pivot", places.cgroup);
     set("lxc.cgroup.dir.container", places.cgroup + "/payload");
     for (auto &r : spec.idmap) {
       if (r.uid) set("lxc.idmap", fmt::format("u {} {} {}", r.guest, r.host, r.count));

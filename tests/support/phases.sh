@@ -7,6 +7,12 @@ record() { # NAME PASSED FAILED SKIPPED SECONDS
   echo "$2 $3 $4 $5 $1" >>"$counts"
   printf '%-34s %5d passed %3d failed %3d skipped  %4ds\n' "$@"
 }
+# The smaller of a program's limit and what is left of the whole run's.
+in_time() {
+  local rest=$((whole_limit - SECONDS + started))
+  [ "$rest" -ge 1 ] || rest=1
+  if [ "$1" -lt "$rest" ]; then echo "$1"; else echo "$rest"; fi
+}
 # What --only and --without leave.
 chosen() {
   case $1 in *"$only"*) ;; *) return 1 ;; esac
@@ -62,6 +68,7 @@ run_program() {
   shift 3
   chosen "$name" || return 0
   limit=$((limit * ${INCUS_TEST_SLOW:-1}))
+  limit=$(in_time "$limit")
   dir=$(mktemp -d "$work/t.XXXXXX")
   kernel_objects | sort >"$work/before"
   INCUS_TEST_MARK=$work timeout -k 10 "$limit" tests/support/ns -t "$dir" "$@" >"$log" 2>&1 </dev/null || rc=$?
@@ -113,7 +120,7 @@ part_unit() {
 }
 part_conformance() {
   use_build build
-  [ ! -d build/tests/conformance ] || doctest_programs build conformance conformance- 900
+  [ ! -d build/tests/conformance ] || doctest_programs build conformance "" 600
 }
 part_integration() {
   use_build build
@@ -174,7 +181,7 @@ part_sanitize() {
     export_sanitizers
     use_build build-asan
     doctest_programs build-asan unit asan- 600
-    [ ! -d build-asan/tests/conformance ] || doctest_programs build-asan conformance asan-conformance- 1200
+    [ ! -d build-asan/tests/conformance ] || doctest_programs build-asan conformance asan- 900
     doctest_programs build-asan integration asan- 1200
   )
 }
@@ -191,7 +198,7 @@ part_tsan() {
     export_sanitizers
     use_build build-tsan
     doctest_programs build-tsan unit tsan- 600
-    [ ! -d build-tsan/tests/conformance ] || doctest_programs build-tsan conformance tsan-conformance- 1200
+    [ ! -d build-tsan/tests/conformance ] || doctest_programs build-tsan conformance tsan- 900
   )
 }
 part_fuzz() {
@@ -202,6 +209,7 @@ run_script() {
   local name=$1 limit=$2 at=$SECONDS rc=0 p f s
   shift 2
   chosen "$name" || return 0
+  limit=$(in_time "$limit")
   timeout -k 30 "$limit" "$@" >"$LOGS/$name.log" 2>&1 </dev/null || rc=$?
   read -r p f s < <(/usr/bin/python3 tests/support/count.py plain "$LOGS/$name.log" "$rc")
   record "$name" "$p" "$f" "$s" $((SECONDS - at))

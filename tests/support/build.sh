@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Sourced by tests/run: builds with ccache and mold, and places what was built where it runs without install.
 
-# build_tree DIR [MESON OPTIONS...]
+# build_tree DIR [MESON OPTIONS...]; only_targets, a pattern, chooses some of its programs.
 build_tree() {
   local dir=$1 log
   shift
@@ -25,7 +25,9 @@ build_tree() {
   free=$(awk '/MemAvailable/ { print int($2 / 1500000) }' /proc/meminfo)
   [ "$free" -ge 1 ] || free=1
   [ "$jobs" -le "$free" ] || jobs=$free
-  timeout -k 10 2700 ninja -C "$dir" -j "$jobs" >>"$log" 2>&1 ||
+  local targets=()
+  [ -z "${only_targets:-}" ] || mapfile -t targets < <(ninja -C "$dir" -t targets all | grep -E "^($only_targets): c(pp)?_LINKER" | cut -d: -f1)
+  timeout -k 10 2700 ninja -C "$dir" -j "$jobs" "${targets[@]}" >>"$log" 2>&1 ||
     { grep -E 'error|FAILED|Error|undefined' -A4 "$log" | head -60 >&2; tail -5 "$log" >&2; echo "building $dir failed, see $log" >&2; return 1; }
 }
 

@@ -693,6 +693,102 @@ TEST_CASE("clean removes what a killed monitor left, and a start works again") {
   CHECK(room.rt->wait_stopped(spec.key, 20s));
 }
 
+namespace {
+/// The helpers that run, by their process groups.
+std::set<int> helpers() {
+  std::set<int> out;
+  auto helper = fs::canonical(helper_path());
+  for (auto &e : fs::directory_iterator("/proc")) {
+    int pid = std::atoi(e.path().filename().c_str());
+    std::error_code ec;
+    // Monitors run the same program, in groups of their own.
+    auto title = sys::read_small_file(e.path() / "cmdline", 64);
+    if (pid > 0 && fs::read_symlink(e.path() / "exe", ec) == helper && !ec && ::getpgid(pid) == pid && title && !title->starts_with("[lxc")) out.insert(pid);
+  }
+  return out;
+}
+} // namespace
+
+TEST_CASE("the helper killed at any moment of a start: nothing is left, and the next start works") {
+  Room room;
+  auto spec = room.spec(1, "c1", false, true);
+  room.rt->start(spec);
+  room.rt->kill(spec.key);
+  int failed = 0, came_up = 0;
+  for (int delay = 0; delay < 30; delay++) {
+    CAPTURE(delay);
+    auto now = helpers();
+    REQUIRE_FALSE(now.empty());
+    std::thread killer([&] {
+      std::this_thread::sleep_for(std::chrono::milliseconds(delay * 2));
+      for (int pid : now) ::kill(-pid, SIGKILL);
+    });
+    bool up = false;
+    try {
+      room.rt->start(spec);
+      up = true;
+    } catch (const Error &) {
+    }
+    killer.join();
+    REQUIRE(eventually([&] { return std::all_of(now.begin(), now.end(), [](int pid) { return gone(pid); }); }));
+    (up ? came_up : failed)++;
+    if (up) {
+      // Running is what needs no helper.
+      CHECK(room.rt->power(spec.key) == Power::running);
+      CHECK(run(*room.rt, spec.key, {"true"}).code == 0);
+      room.rt->kill(spec.key);
+    }
+    CHECK(room.rt->leftovers({}).empty());
+    // A helper for the next round.
+    room.rt->validate_raw("lxc.sysctl.a.b = 1");
+  }
+  CHECK(failed > 0);
+  room.rt->start(spec);
+  CHECK(run(*room.rt, spec.key, {"true"}).code == 0);
+}
+
+TEST_CASE("engine and helper killed at any moment of a start and a stop: the next open adopts or cleans") {
+  Room room;
+  room.rt.reset();
+  auto spec = room.spec(1, "c1");
+  for (int delay = 0; delay < 24; delay++) {
+    CAPTURE(delay);
+    pid_t child = ::fork();
+    if (child == 0) {
+      auto rt = room.open();
+      for (;;) try {
+          rt->start(spec);
+          rt->kill(spec.key);
+        } catch (const std::exception &) {
+        }
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(20 + delay * 7));
+    auto now = helpers();
+    ::kill(child, SIGKILL);
+    if (delay % 2)
+      for (int pid : now) ::kill(-pid, SIGKILL);
+    ::waitpid(child, nullptr, 0);
+    // As the state directory's lock does: the next opener waits until the helper is gone.
+    REQUIRE(eventually([&] {
+      for (int pid : now)
+        if (::kill(-pid, 0) == 0 && !gone(pid)) return false;
+      return true;
+    }, 40s));
+    auto rt = room.open();
+    if (rt->adopt(spec.key)) {
+      CHECK(run(*rt, spec.key, {"true"}).code == 0);
+      rt->kill(spec.key);
+    } else {
+      rt->clean(spec.key, {});
+    }
+    CHECK(rt->leftovers({}).empty());
+    rt->start(spec);
+    rt->kill(spec.key);
+    CHECK(rt->leftovers({}).empty());
+  }
+  room.rt = room.open();
+}
+
 TEST_CASE("auto_destroy: nothing outlives the engine, even when that is killed") {
   for (bool killed : {true, false}) {
     CAPTURE(killed);

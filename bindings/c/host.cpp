@@ -70,6 +70,26 @@ incus_status incus_host_request(incus_host *host, const char *method, const char
   });
 }
 
+incus_status incus_host_call(incus_host *host, const char *method, const char *path, const char *body, const char *if_match, char **json, char **etag,
+                             incus_operation **op, incus_error **err) {
+  return guard(err, [&] {
+    need(op, "op");
+    auto [row, request] = api::route(text(method, "method"), text(path, "path"));
+    if (body && *body) request.body = api::parse_json(body, "the request's body");
+    request.if_match = optional(if_match);
+    auto reply = api::perform(session(host), row->id, std::move(request));
+    std::unique_ptr<incus_operation> handle;
+    if (row->kind == api::Kind::async) {
+      handle = std::make_unique<incus_operation>(incus_operation{api::guarded(session(host), std::move(reply.operation))});
+      reply.metadata = api::to_json(handle->op.info());
+    }
+    Text document(json::serialize(reply.metadata)), version(reply.etag);
+    document.give(json);
+    version.give(etag);
+    *op = handle.release();
+  });
+}
+
 void incus_test_reply_set(incus_test_reply *reply, int exit_code, const char *out, size_t out_size, const char *errors, size_t errors_size) {
   if (!reply) return;
   // A C caller cannot be thrown at; without memory the command fails instead of looking like a success.

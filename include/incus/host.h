@@ -60,6 +60,17 @@ INCUS_API incus_status incus_host_info(incus_host *host, char **json, incus_erro
  */
 INCUS_API incus_status incus_host_request(incus_host *host, const char *method, const char *path, const char *body, char **json, incus_error **err);
 
+/**
+ * As incus_host_request(), with versions and a handle of the operation: what bindings of other languages build on.
+ *
+ * \param if_match an etag that the object must still have (PUT, PATCH), or NULL; else PRECONDITION_FAILED
+ * \param json receives the reply's metadata, or the operation's document; may be NULL
+ * \param etag receives the version of what was read, "" when it has none; may be NULL
+ * \param op receives a handle of the operation that an asynchronous call began, NULL for other calls. Unlike elsewhere it must not be NULL.
+ */
+INCUS_API incus_status incus_host_call(incus_host *host, const char *method, const char *path, const char *body, const char *if_match, char **json,
+                                       char **etag, incus_operation **op, incus_error **err);
+
 /** What an exec handler of a test:// host fills in. Valid only during the handler's call. */
 typedef struct incus_test_reply incus_test_reply;
 

@@ -90,7 +90,7 @@ public:
   /// Imports a unified image file, or an unpacked image directory (metadata.yaml and rootfs/).
   Operation import_image(const std::string &path, const ImageImport &how = {});
   /// Imports a split image: metadata tarball and rootfs (tarball or squashfs).
-  Operation import_image(const std::string &metadata_path, const std::string &rootfs_path, const ImageImport &how = {});
+  Operation import_split_image(const std::string &metadata_path, const std::string &rootfs_path, const ImageImport &how = {});
   std::vector<ImageAliasInfo> image_aliases() const;
   ImageAliasInfo image_alias(const std::string &name) const;
   void create_image_alias(const std::string &name, const std::string &fingerprint, const std::string &description = {});

@@ -85,7 +85,7 @@ Instance Host::launch(const std::string &name, const std::string &image, Instanc
 std::vector<ImageInfo> Host::images() const { return from_json<std::vector<ImageInfo>>(perform(session_, RowId::images_get, list("1")).metadata); }
 Image Host::image(const std::string &name) const { return Image(session_, "default", name); }
 Operation Host::import_image(const std::string &path, const ImageImport &how) { return begin_import(session_, {}, {path}, to_json(how)); }
-Operation Host::import_image(const std::string &metadata_path, const std::string &rootfs_path, const ImageImport &how) {
+Operation Host::import_split_image(const std::string &metadata_path, const std::string &rootfs_path, const ImageImport &how) {
   return begin_import(session_, {}, {metadata_path, rootfs_path}, to_json(how));
 }
 

@@ -279,6 +279,24 @@ TEST_CASE("C exec, events and launch") {
   CHECK(size == 3);
 }
 
+TEST_CASE("C calls reach any row with versions and operations") {
+  CHost h;
+  h.door->reply = json::parse(R"({"a":1})");
+  char *json = nullptr, *etag = nullptr;
+  incus_operation *op = reinterpret_cast<incus_operation *>(1);
+  REQUIRE(incus_host_call(h.host, "GET", "/1.0/profiles/p", nullptr, nullptr, &json, &etag, &op, nullptr) == INCUS_OK);
+  CHECK(take(json) == R"({"a":1})");
+  CHECK(take(etag) == "etag-1");
+  CHECK(op == nullptr);
+  REQUIRE(incus_host_call(h.host, "PUT", "/1.0/instances/c1?project=p", "{}", "e", &json, nullptr, &op, nullptr) == INCUS_OK);
+  CHECK(h.asked() == "PUT /1.0/instances/{name} c1 project=p {} if_match=e");
+  CHECK(take(json).find(R"("id":"op-1")") != std::string::npos);
+  CHECK(incus_operation_wait(op, -1, nullptr, nullptr) == INCUS_OK);
+  incus_operation_free(op);
+  CHECK(incus_host_call(h.host, "GET", "/1.0/x", nullptr, nullptr, nullptr, nullptr, &op, nullptr) == INCUS_ERROR_NOT_FOUND);
+  CHECK(incus_host_call(h.host, "GET", "/1.0", nullptr, nullptr, nullptr, nullptr, nullptr, nullptr) == INCUS_ERROR_INVALID_ARGUMENT);
+}
+
 TEST_CASE("C functions survive NULL and wrong options") {
   CHost h;
   incus_error *err = nullptr;

@@ -388,7 +388,7 @@ TEST_CASE("images are imported from files and directories") {
   CHECK(streams == Streams{{"image", "bytes"}});
   CHECK(asked(*d) == R"(POST /1.0/images {"alias":"busy","aliases":[],"properties":{},"public":false,"filename":"image.tar.gz","reuse":false})");
   how.filename = "other";
-  host.import_image((t.path / "image.tar.gz").string(), (t.path / "rootfs.squashfs").string(), how);
+  host.import_split_image((t.path / "image.tar.gz").string(), (t.path / "rootfs.squashfs").string(), how);
   CHECK(streams == Streams{{"metadata", "bytes"}, {"rootfs", "root"}});
   CHECK(d->calls.back().request.body.at("filename") == "other");
   host.import_image(t.path.string() + "/");
@@ -398,7 +398,7 @@ TEST_CASE("images are imported from files and directories") {
   CHECK(code_of([&] { host.import_image(t.path / "fifo"); }) == ErrorCode::invalid_argument);
   CHECK(code_of([&] { host.import_image(t.path / "none"); }) == ErrorCode::not_found);
   CHECK(code_of([&] { host.import_image(""); }) == ErrorCode::invalid_argument);
-  CHECK(code_of([&] { host.import_image(t.path, t.path / "rootfs.squashfs"); }) == ErrorCode::invalid_argument);
+  CHECK(code_of([&] { host.import_split_image(t.path, t.path / "rootfs.squashfs"); }) == ErrorCode::invalid_argument);
 }
 
 TEST_CASE("images are exported to files that did not exist, or not at all") {

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""System containers as objects.
+
+    import incus
+
+    with incus.open("embed:///var/tmp/demo") as host:
+        host.images.import_file("image.tar.gz", alias="busy").wait()
+        c = host.instances.launch("c1", image="busy")
+        print(c.exec(["uname", "-a"]).stdout)
+        c.delete(force=True)
+"""
+
+from . import errors
+from ._native import version as __version__
+from .errors import (
+    AlreadyExists,
+    Busy,
+    Cancelled,
+    CommandFailed,
+    Conflict,
+    Corrupt,
+    Error,
+    Forbidden,
+    Internal,
+    InvalidArgument,
+    NoSpace,
+    NotFound,
+    NotSupported,
+    PermissionDenied,
+    PreconditionFailed,
+    Timeout,
+    TooLarge,
+    Unavailable,
+)
+from .event import EventListener
+from .host import Host, ProjectView, open
+from .image import Aliases, Image, Images
+from .instance import ExecSession, Instance, Instances, Snapshot, Snapshots
+from .misc import Profile, Profiles, Projects, StoragePool, StoragePools
+from .operation import Operation, Operations
+from .records import (
+    Event,
+    ExecResult,
+    ImageAliasInfo,
+    ImageInfo,
+    InstanceFull,
+    InstanceInfo,
+    InstanceState,
+    OperationInfo,
+    ProfileInfo,
+    ProjectInfo,
+    ServerInfo,
+    SnapshotInfo,
+    StoragePoolInfo,
+    StoragePoolResources,
+    StorageVolumeInfo,
+)
+
+__all__ = [
+    "Aliases",
+    "AlreadyExists",
+    "Busy",
+    "Cancelled",
+    "CommandFailed",
+    "Conflict",
+    "Corrupt",
+    "Error",
+    "Event",
+    "EventListener",
+    "ExecResult",
+    "ExecSession",
+    "Forbidden",
+    "Host",
+    "Image",
+    "ImageAliasInfo",
+    "ImageInfo",
+    "Images",
+    "Instance",
+    "InstanceFull",
+    "InstanceInfo",
+    "InstanceState",
+    "Instances",
+    "Internal",
+    "InvalidArgument",
+    "NoSpace",
+    "NotFound",
+    "NotSupported",
+    "Operation",
+    "OperationInfo",
+    "Operations",
+    "PermissionDenied",
+    "PreconditionFailed",
+    "Profile",
+    "ProfileInfo",
+    "Profiles",
+    "ProjectInfo",
+    "ProjectView",
+    "Projects",
+    "ServerInfo",
+    "Snapshot",
+    "SnapshotInfo",
+    "Snapshots",
+    "StoragePool",
+    "StoragePoolInfo",
+    "StoragePoolResources",
+    "StoragePools",
+    "StorageVolumeInfo",
+    "Timeout",
+    "TooLarge",
+    "Unavailable",
+    "__version__",
+    "errors",
+    "open",
+]

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Profiles, storage pools and projects."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Mapping, Optional
+
+from ._session import Scope, Session, part
+from .records import ProfileInfo, ProjectInfo, StoragePoolInfo, StoragePoolResources, StorageVolumeInfo
+
+
+class Profile:
+    """A named set of configuration and devices: a cheap handle that does not prove that the profile exists."""
+
+    def __init__(self, scope: Scope, name: str) -> None:
+        self._scope = scope
+        self._name = name
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self._name
+
+    @property
+    def _path(self) -> str:
+        return f"/1.0/profiles/{part(self._name)}"
+
+    def info(self) -> ProfileInfo:
+        """The record (GET /1.0/profiles/{name})."""
+        return self._scope.session.record(ProfileInfo, self._path, self._scope.query)
+
+    def update(
+        self,
+        *,
+        config: Optional[Mapping[str, str]] = None,
+        devices: Optional[Mapping[str, Mapping[str, str]]] = None,
+        description: Optional[str] = None,
+    ) -> None:
+        """Replaces what is given and keeps the rest; PreconditionFailed when somebody else changed it meanwhile."""
+        now, etag, _ = self._scope.session.call("GET", self._path, query=self._scope.query)
+        body: Dict[str, Any] = {k: now.get(k) for k in ("config", "devices", "description")}
+        given = {"config": config, "devices": devices, "description": description}
+        body.update({k: v for k, v in given.items() if v is not None})
+        self._scope.session.call("PUT", self._path, body, query=self._scope.query, if_match=etag)
+
+    def rename(self, new_name: str) -> None:
+        """Renames it (not "default"); the handle follows."""
+        self._scope.session.call("POST", self._path, {"name": new_name}, query=self._scope.query)
+        self._name = new_name
+
+    def delete(self) -> None:
+        """Deletes it; refused while an instance applies it."""
+        self._scope.session.call("DELETE", self._path, query=self._scope.query)
+
+    def __repr__(self) -> str:
+        return f"<incus.Profile {self._name!r}>"
+
+
+class Profiles:
+    """The profiles of a project (`host.profiles`)."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+
+    def create(
+        self,
+        name: str,
+        *,
+        config: Optional[Mapping[str, str]] = None,
+        devices: Optional[Mapping[str, Mapping[str, str]]] = None,
+        description: str = "",
+    ) -> Profile:
+        """Makes one."""
+        body = {"name": name, "config": config or {}, "devices": devices or {}, "description": description}
+        self._scope.session.call("POST", "/1.0/profiles", body, query=self._scope.query)
+        return Profile(self._scope, name)
+
+    def get(self, name: str) -> Profile:
+        """One of them; NotFound."""
+        profile = Profile(self._scope, name)
+        profile.info()
+        return profile
+
+    def list(self) -> List[Profile]:
+        """Handles of all of them."""
+        return [Profile(self._scope, name) for name in self._scope.session.names("/1.0/profiles", self._scope.query)]
+
+    def infos(self) -> List[ProfileInfo]:
+        """All of them as records, in one call."""
+        return self._scope.session.records(ProfileInfo, "/1.0/profiles", self._scope.query)
+
+
+class StoragePool:
+    """A place that volumes live in: a cheap handle that does not prove that the pool exists."""
+
+    def __init__(self, session: Session, name: str) -> None:
+        self._session = session
+        self._name = name
+        self._path = f"/1.0/storage-pools/{part(name)}"
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self._name
+
+    def info(self) -> StoragePoolInfo:
+        """The record (GET /1.0/storage-pools/{name})."""
+        return self._session.record(StoragePoolInfo, self._path)
+
+    def update(self, *, config: Optional[Mapping[str, str]] = None, description: Optional[str] = None) -> None:
+        """Replaces what is given and keeps the rest."""
+        now, etag, _ = self._session.call("GET", self._path)
+        body: Dict[str, Any] = {k: now.get(k) for k in ("config", "description")}
+        given = {"config": config, "description": description}
+        body.update({k: v for k, v in given.items() if v is not None})
+        self._session.call("PUT", self._path, body, if_match=etag)
+
+    def resources(self) -> StoragePoolResources:
+        """Space in bytes and inodes."""
+        return self._session.record(StoragePoolResources, self._path + "/resources")
+
+    def volumes(self) -> List[StorageVolumeInfo]:
+        """Its volumes."""
+        return self._session.records(StorageVolumeInfo, self._path + "/volumes")
+
+    def delete(self) -> None:
+        """Deletes it; refused while anything but cached images uses it."""
+        self._session.call("DELETE", self._path)
+
+    def __repr__(self) -> str:
+        return f"<incus.StoragePool {self._name!r}>"
+
+
+class StoragePools:
+    """The storage pools (`host.storage_pools`)."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def create(self, name: str, driver: str, *, config: Optional[Mapping[str, str]] = None, description: str = "") -> StoragePool:
+        """Makes one; `driver` is "dir" or "overlay"."""
+        body = {"name": name, "driver": driver, "config": config or {}, "description": description}
+        self._session.call("POST", "/1.0/storage-pools", body)
+        return StoragePool(self._session, name)
+
+    def get(self, name: str) -> StoragePool:
+        """One of them; NotFound."""
+        pool = StoragePool(self._session, name)
+        pool.info()
+        return pool
+
+    def list(self) -> List[StoragePool]:
+        """Handles of all of them."""
+        return [StoragePool(self._session, name) for name in self._session.names("/1.0/storage-pools")]
+
+    def infos(self) -> List[StoragePoolInfo]:
+        """All of them as records, in one call."""
+        return self._session.records(StoragePoolInfo, "/1.0/storage-pools")
+
+
+class Projects:
+    """The projects (`host.projects`)."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def names(self) -> List[str]:
+        """Their names."""
+        return self._session.names("/1.0/projects")
+
+    def get(self, name: str) -> ProjectInfo:
+        """One of them; NotFound."""
+        return self._session.record(ProjectInfo, f"/1.0/projects/{part(name)}")
+
+    def infos(self) -> List[ProjectInfo]:
+        """All of them as records, in one call."""
+        return self._session.records(ProjectInfo, "/1.0/projects")

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 import incus
-from incus.pytest_plugin import busybox_image
 
 pytest_plugins = ["incus.pytest_plugin", "pytester"]
 
@@ -37,6 +36,8 @@ def guest(name: str, request: dict[str, Any], input: bytes) -> incus.ExecResult:
 
 @pytest.fixture(scope="session")
 def image_file() -> Path:
+    from incus.pytest_plugin import busybox_image  # not before pytest itself has loaded the plugin
+
     return busybox_image()
 
 

@@ -139,7 +139,17 @@ template <class T> void from_json(const json::value &j, T &out, const std::strin
     } else if constexpr (is_map<T>::value) {
       if (!j.is_object()) wrong_type(where, "an object");
       out.clear();
-      for (auto &kv : j.get_object()) from_json(kv.value(), out[std::string(kv.key())], where.empty() ? std::string(kv.key()) : where + "." + std::string(kv.key()));
+      for (auto &kv : j.get_object()) {
+        // What we wrote ourselves is in order: every key goes to the end.
+        auto at = out.emplace_hint(out.end(), std::string(kv.key()), typename T::mapped_type{});
+        if constexpr (std::is_same_v<typename T::mapped_type, std::string>) {
+          if (auto *s = kv.value().if_string()) {
+            at->second.assign(s->data(), s->size());
+            continue;
+          }
+        }
+        from_json(kv.value(), at->second, where.empty() ? std::string(kv.key()) : where + "." + std::string(kv.key()));
+      }
     } else {
       static_assert(IsRecord<T>, "no Record<T> lists the fields of this type");
       if (!j.is_object()) wrong_type(where, "an object");

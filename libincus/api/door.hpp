@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The one thing a door implements: perform(row, request). Typed handles, the C ABI and REST all go through it.
 #pragma once
+#include <any>
 #include <atomic>
 #include <boost/json/value.hpp>
 #include <chrono>
@@ -36,6 +37,8 @@ struct Request {
   json::value body;                         ///< null when there is none
   Etag if_match;
   std::vector<Stream> streams;
+  /// The caller takes the record itself: a door in this process may answer with Reply::record and leave the JSON out.
+  bool want_record = false;
 
   /// The project asked for, "default" when none was.
   std::string project() const {
@@ -72,6 +75,7 @@ struct Reply {
   json::value metadata;
   Etag etag;
   std::shared_ptr<OperationBackend> operation; ///< asynchronous rows
+  std::any record; ///< instead of metadata, when want_record was set and the door could
 };
 
 class ListenerBackend {

@@ -50,11 +50,18 @@ std::vector<std::string> Host::project_names() const { return names_from_urls(pe
 Project Host::project(const std::string &name) const { return Project(session_, name); }
 
 std::vector<InstanceInfo> Host::instances() const {
-  return from_json<std::vector<InstanceInfo>>(perform(session_, RowId::instances_get, list("1")).metadata);
+  auto r = list("1");
+  r.want_record = true;
+  auto reply = perform(session_, RowId::instances_get, std::move(r));
+  if (auto *all = std::any_cast<std::vector<InstanceInfo>>(&reply.record)) return std::move(*all);
+  return from_json<std::vector<InstanceInfo>>(reply.metadata);
 }
 
 std::vector<InstanceFull> Host::instances_full() const {
-  auto reply = perform(session_, RowId::instances_get, list("2"));
+  auto r = list("2");
+  r.want_record = true;
+  auto reply = perform(session_, RowId::instances_get, std::move(r));
+  if (auto *records = std::any_cast<std::vector<InstanceFull>>(&reply.record)) return std::move(*records);
   std::vector<InstanceFull> all;
   if (reply.metadata.is_null()) return all;
   all.reserve(reply.metadata.as_array().size());

@@ -33,12 +33,17 @@ std::vector<InstanceRow> load(Connection &c, const std::string &where, const std
   std::unordered_map<std::int64_t, InstanceRow *> by_id;
   for (auto &i : out) by_id[i.id] = &i;
   std::int64_t only = one ? out[0].id : 0;
+  // Rows of one instance come one after the other.
+  std::int64_t last_id = 0;
+  InstanceRow *last = nullptr;
   auto find = [&](std::int64_t id) -> InstanceRow * {
+    if (id == last_id) return last;
     auto it = by_id.find(id);
-    return it == by_id.end() ? nullptr : it->second;
+    last_id = id;
+    return last = it == by_id.end() ? nullptr : it->second;
   };
   load_config(c, instance_tables, only, [&](std::int64_t id, std::string &&k, std::string &&v) {
-    if (auto *i = find(id)) i->config.emplace(std::move(k), std::move(v));
+    if (auto *i = find(id)) i->config.emplace_hint(i->config.end(), std::move(k), std::move(v));
   });
   load_devices(c, instance_tables, only, [&](std::int64_t id) { return find(id) ? &find(id)->devices : nullptr; });
   c.query(std::string("SELECT ip.instance_id, p.name FROM instances_profiles ip JOIN profiles p ON p.id = ip.profile_id") +

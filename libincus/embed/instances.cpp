@@ -40,6 +40,8 @@ std::int64_t to_number(const std::string &text, const char *what) {
 } // namespace
 
 api::Reply Engine::instances_get(api::Request &q) {
+  if (q.want_record && q.recursion() == 1) return {{}, {}, {}, instances_->list(q.project())};
+  if (q.want_record && q.recursion() == 2) return {{}, {}, {}, instances_->list_full(q.project())};
   json::storage_ptr sp = json::make_shared_resource<json::monotonic_resource>();
   json::array out(sp);
   if (q.recursion() == 0)

@@ -11,24 +11,24 @@ namespace {
 constexpr int stopped = 102, running = 103, frozen = 110;
 }
 
-InstanceInfo Manager::to_info(const db::InstanceRow &r, const Expanded &e) {
+InstanceInfo Manager::to_info(db::InstanceRow r, Expanded e) {
+  auto power = is_live(r.id) ? ctx_.runtime.power(key_of(r)) : Power::stopped;
   InstanceInfo i;
-  i.architecture = r.architecture;
-  i.config = r.config;
+  i.architecture = std::move(r.architecture);
+  i.config = std::move(r.config);
   i.created_at = r.created_at;
-  i.description = r.description;
-  i.devices = r.devices;
+  i.description = std::move(r.description);
+  i.devices = std::move(r.devices);
   i.ephemeral = r.ephemeral;
-  i.expanded_config = e.config;
-  i.expanded_devices = e.devices;
+  i.expanded_config = std::move(e.config);
+  i.expanded_devices = std::move(e.devices);
   i.last_used_at = r.last_used_at;
-  i.location = r.location;
-  i.name = r.name;
-  i.profiles = r.profiles;
-  i.project = r.project;
+  i.location = std::move(r.location);
+  i.name = std::move(r.name);
+  i.profiles = std::move(r.profiles);
+  i.project = std::move(r.project);
   i.stateful = r.stateful;
   i.type = "container";
-  auto power = is_live(r.id) ? ctx_.runtime.power(key_of(r)) : Power::stopped;
   i.status = power == Power::running ? "Running" : power == Power::frozen ? "Frozen" : "Stopped";
   i.status_code = power == Power::running ? running : power == Power::frozen ? frozen : stopped;
   return i;
@@ -50,7 +50,10 @@ std::vector<InstanceInfo> Manager::list(const std::string &project) {
   }
   std::vector<InstanceInfo> out;
   out.reserve(rows.size());
-  for (auto &r : rows) out.push_back(to_info(r, expand_with(r, profiles)));
+  for (auto &r : rows) {
+    auto e = expand_with(r, profiles);
+    out.push_back(to_info(std::move(r), std::move(e)));
+  }
   return out;
 }
 

@@ -61,29 +61,22 @@ std::map<std::string, db::ProfileRow> Manager::profile_map(const std::string &pr
 }
 
 Expanded Manager::expand_with(const db::InstanceRow &row, const std::map<std::string, db::ProfileRow> &profiles) {
-  Expanded e;
-  for (auto &name : row.profiles) {
-    auto it = profiles.find(name);
-    if (it == profiles.end()) base::fail(ErrorCode::not_found, "profile {} not found", base::quoted(name));
-    for (auto &[k, v] : it->second.config) e.config[k] = v;
-    for (auto &[k, d] : it->second.devices) e.devices[k] = d;
+  // Strongest first: its own keys, then the last profile's. The own ones are most, and copied as a whole.
+  Expanded e{row.config, row.devices};
+  for (auto name = row.profiles.rbegin(); name != row.profiles.rend(); ++name) {
+    auto it = profiles.find(*name);
+    if (it == profiles.end()) base::fail(ErrorCode::not_found, "profile {} not found", base::quoted(*name));
+    e.config.insert(it->second.config.begin(), it->second.config.end());
+    e.devices.insert(it->second.devices.begin(), it->second.devices.end());
   }
-  for (auto &[k, v] : row.config) e.config[k] = v;
-  for (auto &[k, d] : row.devices) e.devices[k] = d;
   return e;
 }
 
 Expanded Manager::expand(const db::InstanceRow &row) {
-  Expanded e;
-  for (auto &name : row.profiles) {
-    auto p = db::profile(ctx_.global, row.project, name);
-    if (!p) base::fail(ErrorCode::not_found, "profile {} not found", base::quoted(name));
-    for (auto &[k, v] : p->config) e.config[k] = v;
-    for (auto &[k, d] : p->devices) e.devices[k] = d;
-  }
-  for (auto &[k, v] : row.config) e.config[k] = v;
-  for (auto &[k, d] : row.devices) e.devices[k] = d;
-  return e;
+  std::map<std::string, db::ProfileRow> profiles;
+  for (auto &name : row.profiles)
+    if (auto p = db::profile(ctx_.global, row.project, name)) profiles.emplace(name, std::move(*p));
+  return expand_with(row, profiles);
 }
 
 Manager::Root Manager::root_of(const db::InstanceRow &row, const Expanded &e) {

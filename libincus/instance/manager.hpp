@@ -112,7 +112,7 @@ private:
 
   Key key_of(const db::InstanceRow &row) const;
   Root root_of(const db::InstanceRow &row, const Expanded &expanded);
-  InstanceInfo to_info(const db::InstanceRow &row, const Expanded &expanded);
+  InstanceInfo to_info(db::InstanceRow row, Expanded expanded);
   SnapshotInfo to_info(const db::SnapshotRow &row);
   std::vector<InstanceFull> with_state(const std::vector<db::InstanceRow> &rows, std::vector<InstanceInfo> infos);
   Expanded expand_with(const db::InstanceRow &row, const std::map<std::string, db::ProfileRow> &profiles);

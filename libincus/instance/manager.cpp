@@ -28,15 +28,34 @@ Manager::Manager(Context ctx) : ctx_(std::move(ctx)) {
   ctx_.runtime.set_events({[this](const Key &k) { on_stopped(k); }, [this](const Key &k, const Started &s) { on_rebooted(k, s); }});
 }
 
-Manager::Claim::Claim(Manager &m, const std::string &project, const std::string &name, const char *what, bool wait) : m_(m), key_(project + "/" + name) {
+namespace {
+/// Held by the engine itself while it puts away an instance that stopped: operations wait for it instead of being refused.
+constexpr const char *cleaning = "cleaning up";
+constexpr auto cleaning_limit = std::chrono::seconds(30);
+} // namespace
+
+Manager::Claim::Claim(Manager &m, const std::string &project, const std::string &name, const char *what) : m_(m), key_(project + "/" + name) {
   std::unique_lock lock(m_.mutex_);
-  if (wait) m_.released_.wait(lock, [&] { return !m_.claims_.count(key_); });
+  m_.released_.wait_for(lock, cleaning_limit, [&] {
+    auto it = m_.claims_.find(key_);
+    return it == m_.claims_.end() || it->second != cleaning;
+  });
   auto [it, fresh] = m_.claims_.emplace(key_, what);
   if (!fresh)
     base::fail(ErrorCode::busy, "instance {} is busy: another operation ({}) is under way; wait for it and try again", base::quoted(name), it->second);
+  held_ = true;
+}
+
+Manager::Claim::Claim(Manager &m, const std::string &project, const std::string &name, std::int64_t while_live) : m_(m), key_(project + "/" + name) {
+  std::unique_lock lock(m_.mutex_);
+  m_.released_.wait(lock, [&] { return !m_.live_.count(while_live) || !m_.claims_.count(key_); });
+  if (!m_.live_.count(while_live)) return;
+  m_.claims_.emplace(key_, cleaning);
+  held_ = true;
 }
 
 Manager::Claim::~Claim() {
+  if (!held_) return;
   std::lock_guard lock(m_.mutex_);
   m_.claims_.erase(key_);
   m_.released_.notify_all();

@@ -159,17 +159,22 @@ private:
   std::map<std::int64_t, Live> live_;
 };
 
-/// Holds an instance for one operation at a time. Refused with `busy` at once, or waited for.
+/// Holds an instance for one operation at a time.
 class Manager::Claim {
 public:
-  Claim(Manager &m, const std::string &project, const std::string &name, const char *what, bool wait = false);
+  /// Refused with `busy` when another operation holds it.
+  Claim(Manager &m, const std::string &project, const std::string &name, const char *what);
+  /// For the engine's own work after an instance stopped: waits for operations, and holds nothing when one of them has seen to it.
+  Claim(Manager &m, const std::string &project, const std::string &name, std::int64_t while_live);
   ~Claim();
   Claim(const Claim &) = delete;
   Claim &operator=(const Claim &) = delete;
+  bool held() const { return held_; }
 
 private:
   Manager &m_;
   std::string key_;
+  bool held_ = false;
 };
 
 } // namespace incus::instance

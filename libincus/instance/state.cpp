@@ -158,6 +158,7 @@ bool Manager::finish_stopped(const Key &key) {
     if (it == live_.end()) return false;
     was = it->second;
     live_.erase(it);
+    released_.notify_all();
   }
   ctx_.global.transaction([&] { db::set_instance_config(ctx_.global, key.id, {{"volatile.last_state.power", "STOPPED"}}); });
   event("instance-stopped", was.project, was.name);
@@ -234,8 +235,8 @@ void Manager::on_stopped(const Key &key) {
   if (!r) return;
   auto project = r->project, name = r->name;
   ctx_.background("Cleaning up stopped instance", project, [this, key, project, name] {
-    Claim claim(*this, project, name, "stop", true);
-    if (ctx_.runtime.power(key) != Power::stopped || !finish_stopped(key)) return;
+    Claim claim(*this, project, name, key.id);
+    if (!claim.held() || ctx_.runtime.power(key) != Power::stopped || !finish_stopped(key)) return;
     if (auto now = db::instance(ctx_.global, key.id); now && now->ephemeral) remove_claimed(*now);
   });
 }

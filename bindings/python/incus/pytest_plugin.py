@@ -116,6 +116,7 @@ def incus_host(request: pytest.FixtureRequest) -> Iterator[incus.Host]:
         raise
     with host:
         yield host
+    shutil.rmtree(folder, ignore_errors=True)  # what a host leaves that never started anything
 
 
 @pytest.fixture(scope="session")

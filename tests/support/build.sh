@@ -31,11 +31,11 @@ build_tree() {
     { grep -E 'error|FAILED|Error|undefined' -A4 "$log" | head -60 >&2; tail -5 "$log" >&2; echo "building $dir failed, see $log" >&2; return 1; }
 }
 
-# place_links DIR: fills DIR/bin (libraries, helpers, test programs, examples) and DIR/python (the module beside its typed package).
+# place_links DIR: fills DIR/bin with links to libraries, helpers, test programs and examples. (The build itself fills DIR/python.)
 place_links() {
   local dir=$root/$1 f name sub
   mkdir -p "$dir/bin"
-  find "$dir/bin" "$dir/python" -maxdepth 1 -type l -delete 2>/dev/null
+  find "$dir/bin" -maxdepth 1 -type l -delete 2>/dev/null
   for f in "$dir"/libincus/libincus.so*; do
     [ -f "$f" ] && case $f in *.p | *.symbols) ;; *) ln -sf "../libincus/$(basename "$f")" "$dir/bin/" ;; esac
   done
@@ -48,19 +48,4 @@ place_links() {
     esac
     ln -sf "../$sub" "$dir/bin/$name"
   done < <(find "$dir" -type f -perm -u+x ! -name '*.so*' ! -path '*/meson-private/*' ! -path '*.p/*' ! -path '*/bin/*' ! -path '*/python/incus/*')
-  place_python "$dir"
-}
-
-# The Python package is a folder of links: the sources from bindings/python, the built modules from the build directory.
-place_python() {
-  local dir=$1 package so d rel
-  for package in "$root"/bindings/python/*/; do
-    [ -f "$package/__init__.py" ] || continue
-    rel=$(basename "$package")
-    d=$dir/python/$rel
-    mkdir -p "$d"
-    find "$d" -maxdepth 1 -type l -delete
-    for f in "$package"*; do [ "$(basename "$f")" = __pycache__ ] || ln -sf "$f" "$d/"; done
-    while IFS= read -r so; do ln -sf "$so" "$d/"; done < <(find "$dir/bindings/python" -name '*.so' -type f ! -path '*.p/*')
-  done
 }

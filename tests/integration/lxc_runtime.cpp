@@ -45,9 +45,9 @@ void make_rootfs(const fs::path &root) {
     fs::create_symlink("busybox", root / "bin" / n);
   fs::create_symlink("../bin/busybox", root / "sbin/init");
   std::ofstream(root / "etc/passwd") << "root:x:0:0:root:/root:/bin/sh\n";
-  std::ofstream(root / "etc/inittab") << "::sysinit:/etc/init.d/rcS\n::ctrlaltdel:/bin/reboot\n";
-  std::ofstream(root / "etc/init.d/rcS") << "#!/bin/sh\necho hello from rcS\nsleep 0.2\ntouch /run/rcS-done\n";
-  fs::permissions(root / "etc/init.d/rcS", fs::perms(0755));
+  std::ofstream(root / "etc/inittab") << "::sysinit:/etc/init.d/boot\n::ctrlaltdel:/bin/reboot\n";
+  std::ofstream(root / "etc/init.d/boot") << "#!/bin/sh\necho hello from rcS\nsleep 0.2\ntouch /run/rcS-done\n";
+  fs::permissions(root / "etc/init.d/boot", fs::perms(0755));
   ::chmod((root / "tmp").c_str(), 01777);
 }
 
@@ -456,7 +456,7 @@ TEST_CASE("READY=1 on NOTIFY_SOCKET, and a guest that ends before it is ready") 
   room.rt->kill(spec.key);
 
   auto hangs = room.spec(2, "c2");
-  std::ofstream(room.dir / "pool/c2/rootfs/etc/init.d/rcS") << "#!/bin/sh\nsleep 1000\n";
+  std::ofstream(room.dir / "pool/c2/rootfs/etc/init.d/boot") << "#!/bin/sh\nsleep 1000\n";
   room.rt->start(hangs);
   CHECK_FALSE(room.rt->wait_ready(hangs.key, ReadyLevel::booted, 200ms));
   CHECK_FALSE(room.rt->wait_ready(hangs.key, ReadyLevel::network, 100ms));

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Carries the bytes of interactive commands between their terminals and the callers' descriptors: one thread for all.
 #pragma once
+#include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <thread>
 #include <vector>
 

@@ -25,18 +25,18 @@ using std::chrono::milliseconds;
 
 namespace {
 
-/// Opens a path of the guest as the guest would, but never outside its root.
-base::Fd open_in_guest(int pid, const char *path, int flags) {
+/// Finds a path of the guest as the guest would, but never outside its root. What it is must be looked at before it is opened.
+base::Fd find_in_guest(int pid, const char *path) {
   base::Fd root(::open(fmt::format("/proc/{}/root", pid).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!root) return {};
   open_how how{};
-  how.flags = static_cast<std::uint64_t>(flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+  how.flags = static_cast<std::uint64_t>(O_PATH | O_CLOEXEC);
   how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
   return base::Fd(static_cast<int>(::syscall(SYS_openat2, root.get(), path, &how, sizeof how)));
 }
 
 std::optional<std::string> read_in_guest(int pid, const char *path) {
-  auto fd = open_in_guest(pid, path, O_PATH);
+  auto fd = find_in_guest(pid, path);
   struct stat st;
   if (!fd || ::fstat(fd.get(), &st) < 0 || !S_ISREG(st.st_mode)) return std::nullopt;
   // The same file again, by descriptor: opening a device that the guest puts there meanwhile could do anything.
@@ -117,8 +117,8 @@ char process_state(int pid) {
 bool LxcRuntime::looks_booted(Entry &e, const Life &life) const {
   auto program = program_of(life.pid);
   if (program == "systemd") {
-    // Before it is asked for the first time it has not made its directory.
-    return e.adopted && open_in_guest(life.pid, "/run/systemd/system", O_PATH) && !open_in_guest(life.pid, "/run/nologin", O_PATH);
+    // The directory and the file are made by the same early step.
+    return e.adopted && find_in_guest(life.pid, "/run/systemd/users") && !find_in_guest(life.pid, "/run/nologin");
   }
   auto inittab = read_in_guest(life.pid, "/etc/inittab");
   std::vector<std::string> commands;

@@ -139,8 +139,8 @@ TEST_CASE("nesting, AppArmor, unified groups, lxcfs") {
   CHECK(has(t, "lxc.cap.drop = sys_time sys_module sys_rawio"));
   CHECK(has(t, "lxc.cgroup2.devices.deny = a"));
   CHECK(t.find("proc/kcore") == t.npos);
-  CHECK(has(t, "lxc.mount.entry = /var/lib/lxcfs/proc/meminfo proc/meminfo none bind,optional 0 0"));
-  CHECK(has(t, "lxc.mount.entry = /var/lib/lxcfs/sys/devices/system/cpu sys/devices/system/cpu none rbind,optional 0 0"));
+  CHECK(has(t, "lxc.mount.entry = /var/lib/lxcfs/proc/meminfo proc/meminfo none bind,nosuid,nodev,optional 0 0"));
+  CHECK(has(t, "lxc.mount.entry = /var/lib/lxcfs/sys/devices/system/cpu sys/devices/system/cpu none rbind,nosuid,nodev,optional 0 0"));
   CHECK(text(spec()).find("apparmor") == std::string::npos);
 }
 

@@ -127,7 +127,8 @@ struct Builder {
     set("lxc.mount.entry", "mqueue dev/mqueue mqueue rw,relatime,create=dir,optional 0 0");
     for (auto &f : facts.lxcfs_files) {
       bool dir = f.starts_with("sys/");
-      set("lxc.mount.entry", fmt::format("{}/{} {} none {},optional 0 0", escaped(facts.lxcfs), f, f, dir ? "rbind" : "bind"));
+      // The flags are what FUSE mounts have anyway; said here, liblxc need not mount each a second time.
+      set("lxc.mount.entry", fmt::format("{}/{} {} none {},nosuid,nodev,optional 0 0", escaped(facts.lxcfs), f, f, dir ? "rbind" : "bind"));
     }
     if (!places.notify.empty()) {
       stage({"mount", places.notify, "notify", "0", "0", "0"});

@@ -47,7 +47,7 @@ TEST_CASE("images: from import to deletion") {
   i = image.info();
   CHECK(i.properties == Config{{"os", "x"}});
   CHECK_FALSE(i.public_);
-  REFUSED(precondition_failed, print.substr(0, 12), image.update(u, stale));
+  REFUSED(precondition_failed, "\"one\"", image.update(u, stale));
 
   image.remove().wait();
   REFUSED(not_found, "\"one\"", image.info());

@@ -7,16 +7,17 @@ using namespace suite;
 TEST_CASE("refusals: wrong power states") {
   World w;
   auto c = w.make("c1");
-  REFUSED(conflict, "not running", c.stop().wait());
-  REFUSED(conflict, "not running", c.stop(true).wait());
-  REFUSED(conflict, "not running", c.restart(true).wait());
+  REFUSED(conflict, "already stopped", c.stop().wait());
+  REFUSED(conflict, "already stopped", c.stop(true).wait());
+  REFUSED(conflict, "already stopped", c.restart(true).wait());
   REFUSED(conflict, "not running", c.pause().wait());
   REFUSED(conflict, "not running", c.resume().wait());
   REFUSED(conflict, "not running", c.exec({"true"}));
   CHECK(c.info().status == "Stopped");
 
   c.start().wait();
-  REFUSED(conflict, "running", c.start().wait());
+  REFUSED(conflict, "already running", c.start().wait());
+  REFUSED(conflict, "not frozen", c.resume().wait());
   REFUSED(conflict, "Instance is running", c.remove().wait());
   REFUSED(conflict, "Instance is running", c.rename("c2").wait());
   c = w.host.instance("c1");
@@ -26,6 +27,7 @@ TEST_CASE("refusals: wrong power states") {
   c.pause().wait();
   REFUSED(conflict, "running", c.start().wait());
   REFUSED(conflict, "Instance is running", c.remove().wait());
+  REFUSED(conflict, "already frozen", c.pause().wait());
   REFUSED(conflict, "frozen", c.exec({"true"}));
   CHECK(c.info().status == "Frozen");
   c.stop(true).wait();

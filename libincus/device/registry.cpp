@@ -68,6 +68,7 @@ void validate(const Context &ctx) {
 void validate_all(const std::string &instance, const Devices &devices, bool in_profile, const std::function<bool(const std::string &pool)> &pool_exists) {
   for (auto &[name, config] : devices) validate(Context{instance, name, config, in_profile, nullptr, &devices, pool_exists});
   auto whose = owner(instance, in_profile);
+  root_disk(devices);
   refuse_shared(whose, devices, "disk", "path", as_path);
   refuse_shared(whose, devices, "nic", "name", as_it_is);
   refuse_shared(whose, devices, "nic", "host_name", as_it_is);

@@ -132,12 +132,13 @@ private:
   void unlink(const std::string &store_name);
   void move_traces(const boost::json::object &data, bool forward);
 
-  void start_claimed(const std::string &project, const std::string &name);
+  void start_claimed(const std::string &project, const std::string &name, const char *action = "instance-started");
   StartSpec prepare_start(db::InstanceRow &row, const Expanded &e, Config &changes);
   storage::RootfsPlan prepare_rootfs(const db::InstanceRow &row, const Root &root, const storage::IdMap &map, Config &changes);
   storage::IdMap choose_map(const db::InstanceRow &row, const Expanded &e);
   void stop_claimed(const std::string &project, const std::string &name, const InstanceStateChange &change, bool keep_ephemeral);
-  bool finish_stopped(const Key &key);
+  /// `action`: the lifecycle event it is told as; null: none. False when it had been finished before.
+  bool finish_stopped(const Key &key, const char *action);
   void on_stopped(const Key &key);
   void on_rebooted(const Key &key, const Started &started);
   bool is_live(std::int64_t id);

@@ -44,7 +44,7 @@ void Manager::destroy_all() {
   for (auto &k : keys) {
     try {
       ctx_.runtime.kill(k);
-      finish_stopped(k);
+      finish_stopped(k, "instance-stopped");
     } catch (const std::exception &e) {
       ctx_.log.error("cannot destroy instance {}: {}", k.name, e.what());
     }

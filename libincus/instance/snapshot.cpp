@@ -209,7 +209,7 @@ void Manager::restore(const std::string &project, const std::string &name, const
   bool was_running = is_live(r.id);
   if (was_running) {
     ctx_.runtime.kill(key_of(r));
-    finish_stopped(key_of(r));
+    finish_stopped(key_of(r), "instance-stopped");
   }
   {
     db::Intent intent(ctx_.journal, "instance.restore", {{"id", r.id}, {"store", root.volume.name}, {"pool", root.pool}, {"token", token}});

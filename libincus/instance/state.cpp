@@ -111,7 +111,7 @@ StartSpec Manager::prepare_start(db::InstanceRow &row, const Expanded &e, Config
   return s;
 }
 
-void Manager::start_claimed(const std::string &project, const std::string &name) {
+void Manager::start_claimed(const std::string &project, const std::string &name, const char *action) {
   auto r = row(project, name);
   if (is_live(r.id)) base::fail(ErrorCode::conflict, "cannot start instance {}: The instance is already running", base::quoted(name));
   auto e = expand(r);
@@ -131,7 +131,7 @@ void Manager::start_claimed(const std::string &project, const std::string &name)
     live_[r.id] = {started, project, name};
   }
   intent.done();
-  event("instance-started", project, name);
+  event(action, project, name);
 }
 
 void Manager::recover_start(const json::object &d) {
@@ -150,7 +150,7 @@ void Manager::recover_start(const json::object &d) {
   if (r) ctx_.global.transaction([&] { db::set_instance_config(ctx_.global, key.id, {{"volatile.last_state.power", "STOPPED"}}); });
 }
 
-bool Manager::finish_stopped(const Key &key) {
+bool Manager::finish_stopped(const Key &key, const char *action) {
   Live was;
   {
     std::lock_guard lock(mutex_);
@@ -161,7 +161,7 @@ bool Manager::finish_stopped(const Key &key) {
     released_.notify_all();
   }
   ctx_.global.transaction([&] { db::set_instance_config(ctx_.global, key.id, {{"volatile.last_state.power", "STOPPED"}}); });
-  event("instance-stopped", was.project, was.name);
+  if (action) event(action, was.project, was.name);
   return true;
 }
 
@@ -179,7 +179,7 @@ void Manager::stop_claimed(const std::string &project, const std::string &name, 
       base::fail(ErrorCode::timeout, "instance {} did not stop within {} s: it still runs; try again with a longer timeout, or force it", base::quoted(name),
                  std::chrono::duration_cast<std::chrono::seconds>(timeout).count());
   }
-  finish_stopped(key);
+  finish_stopped(key, keep_ephemeral ? nullptr : change.force ? "instance-stopped" : "instance-shutdown");
   if (r.ephemeral && !keep_ephemeral) remove_claimed(row(project, name));
 }
 
@@ -190,8 +190,12 @@ void Manager::change_state(const std::string &project, const std::string &name, 
   if (c.action == "stop") return stop_claimed(project, name, c, false);
   if (c.action == "restart") {
     stop_claimed(project, name, c, true);
-    start_claimed(project, name);
-    return event("instance-restarted", project, name);
+    try {
+      return start_claimed(project, name, "instance-restarted");
+    } catch (...) {
+      event("instance-stopped", project, name);
+      throw;
+    }
   }
   auto r = row(project, name);
   bool freeze = c.action == "freeze";
@@ -236,7 +240,7 @@ void Manager::on_stopped(const Key &key) {
   auto project = r->project, name = r->name;
   ctx_.background("Cleaning up stopped instance", project, [this, key, project, name] {
     Claim claim(*this, project, name, key.id);
-    if (!claim.held() || ctx_.runtime.power(key) != Power::stopped || !finish_stopped(key)) return;
+    if (!claim.held() || ctx_.runtime.power(key) != Power::stopped || !finish_stopped(key, "instance-shutdown")) return;
     if (auto now = db::instance(ctx_.global, key.id); now && now->ephemeral) remove_claimed(*now);
   });
 }

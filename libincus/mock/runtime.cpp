@@ -10,6 +10,7 @@
 #include "base/error.hpp"
 #include "base/names.hpp"
 #include "base/time.hpp"
+#include "instance/lxc/config.hpp"
 #include "mock/exec.hpp"
 #include "mock/mock.hpp"
 
@@ -186,7 +187,7 @@ public:
   std::string console_log(const Key &) override { return {}; }
   void clear_console_log(const Key &) override {}
   std::vector<std::string> apply(const Key &, const Config &, const std::vector<std::string> &) override { return {}; }
-  void validate_raw(const std::string &) override {}
+  void validate_raw(const std::string &raw) override { instance::lxc::check_raw(raw); }
 
   void rename(const Key &from, const Key &to) override {
     std::lock_guard lock(mutex_);

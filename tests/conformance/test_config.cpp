@@ -190,7 +190,10 @@ TEST_CASE("config: versions guard changes") {
 TEST_CASE("config: volatile keys") {
   World w;
   auto c = w.make("c1");
-  REFUSED(invalid_argument, "volatile.uuid", c.patch({{"volatile.uuid", "x"}}));
+  // What the engine keeps for itself cannot be changed; what reaches the host is checked.
+  auto uuid = c.info().config.at("volatile.uuid");
+  c.patch({{"volatile.uuid", "0f0e0d0c-0b0a-4908-8706-050403020100"}});
+  CHECK(c.info().config.at("volatile.uuid") == uuid);
   REFUSED(invalid_argument, "volatile.eth0.host_name", c.patch({{"volatile.eth0.host_name", "../../x"}}));
   REFUSED(invalid_argument, "volatile.", w.host.create_profile({"p", {{"volatile.uuid", "0f0e0d0c-0b0a-4908-8706-050403020100"}}, "", {}}));
 }

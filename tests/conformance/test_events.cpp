@@ -134,6 +134,7 @@ TEST_CASE("events: a slow listener is told so") {
   CHECK(all.next(0ms));
   all.close();
   all.close();
+  while (all.next(0ms)) {} // what had come before
   CHECK_FALSE(all.next(20s));
   REFUSED(invalid_argument, "\"weather\"", w.host.listen({"weather"}));
   REFUSED(invalid_argument, "capacity", w.host.listen({}, 0));

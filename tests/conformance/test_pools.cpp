@@ -65,7 +65,7 @@ TEST_CASE("pools: what cannot be made") {
   REFUSED(invalid_argument, "\"tape\"", w.host.create_storage_pool({"p1", "tape", "", {}}));
   REFUSED(invalid_argument, "driver", w.host.create_storage_pool({"p1", "", "", {}}));
   REFUSED(invalid_argument, "\"spindles\"", w.host.create_storage_pool({"p1", "dir", "", {{"spindles", "4"}}}));
-  REFUSED(invalid_argument, "\"source\"", w.host.create_storage_pool({"p1", "dir", "", {{"source", "relative"}}}));
+  REFUSED(invalid_argument, "source", w.host.create_storage_pool({"p1", "dir", "", {{"source", "relative"}}}));
   for (auto &p : w.host.storage_pools()) CHECK(p.name != "p1");
 }
 

@@ -47,11 +47,12 @@ public:
     if (width < 1 || height < 1 || width > 65535 || height > 65535)
       base::fail(ErrorCode::invalid_argument, "invalid terminal size {}x{}: both must be from 1 to 65535", width, height);
     std::lock_guard lock(mutex_);
+    if (code_) return;
     if (!session_) base::fail(ErrorCode::conflict, "cannot resize: the command has no terminal");
     winsize w{};
     w.ws_col = static_cast<unsigned short>(width);
     w.ws_row = static_cast<unsigned short>(height);
-    if (!code_ && ::ioctl(session_->terminal.get(), TIOCSWINSZ, &w) < 0) base::fail_errno(errno, "cannot resize the terminal");
+    if (::ioctl(session_->terminal.get(), TIOCSWINSZ, &w) < 0) base::fail_errno(errno, "cannot resize the terminal");
   }
 
   void close() override {
@@ -76,7 +77,12 @@ private:
     } catch (const std::exception &) {
       sys::kill_pidfd(pidfd_.get(), SIGKILL);
     }
-    if (session_) pump_->drain(session_, 200);
+    if (session_) {
+      pump_->drain(session_, 200);
+      // The caller's reader waits for the end of all copies of the descriptor.
+      pump_->remove(session_);
+      session_.reset();
+    }
     code_ = code;
   }
 

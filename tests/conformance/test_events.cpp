@@ -129,7 +129,7 @@ TEST_CASE("events: a slow listener is told so") {
   CHECK(next_action(slow, &source) == "profile-created");
   CHECK(source == "/1.0/profiles/p4");
   CHECK_FALSE(slow.next(0ms));
-  CHECK_FALSE(other.next(0ms));
+  while (auto e = other.next(0ms)) CHECK(e->type == "operation"); // the end of an earlier one may come late
   CHECK_FALSE(all.overflowed());
   CHECK(all.next(0ms));
   all.close();

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -47,10 +48,11 @@ def session(folder: Path, *options: str, **environment: str) -> subprocess.Compl
 
 @real
 def test_fixtures(tmp_path: Path) -> None:
-    before = set(os.listdir("/var/tmp"))
-    done = session(tmp_path)
-    assert done.returncode == 0 and "4 passed" in done.stdout, done.stdout + done.stderr
-    assert set(os.listdir("/var/tmp")) == before
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as states:
+        os.chmod(states, 0o711)
+        done = session(tmp_path, INCUS_TEST_TMP=states)
+        assert done.returncode == 0 and "4 passed" in done.stdout, done.stdout + done.stderr
+        assert os.listdir(states) == []
 
 
 @real

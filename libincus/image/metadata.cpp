@@ -93,7 +93,7 @@ std::vector<std::pair<std::string, YAML::Node>> fields(const YAML::Node &n, std:
   for (auto it = n.begin(); it != n.end(); ++it) {
     if (!it->first.IsScalar()) refuse(it->first.Mark(), "a key of {} must be a text", what);
     std::string key = it->first.Scalar();
-    if (!seen.insert(key).second) refuse(it->first.Mark(), "key {} of {} comes twice", quoted(key), what);
+    if (!seen.insert(key).second) refuse(it->first.Mark(), "key {} of {} comes twice", base::quoted(key), what);
     out.emplace_back(std::move(key), it->second);
   }
   return out;
@@ -110,37 +110,37 @@ Time time_of(const YAML::Node &n, std::string_view key, bool required) {
   }
   // Nanoseconds in 64 bits end in 2262; a year of four digits is what the wire can carry.
   if (!ok || seconds > 9'000'000'000 || (required && seconds == 0))
-    refuse(n.Mark(), "{} {} must be seconds since 1970, from {} to 9000000000", key, quoted(text), required ? 1 : 0);
+    refuse(n.Mark(), "{} {} must be seconds since 1970, from {} to 9000000000", key, base::quoted(text), required ? 1 : 0);
   return Time(std::chrono::seconds(seconds));
 }
 
 Config config_of(const YAML::Node &n, std::string_view what) {
   Config out;
   for (auto &[key, value] : fields(n, what)) {
-    if (key.empty() || key.size() > 255 || !base::is_one_line(key)) refuse(value.Mark(), "key {} of {} must be a line of 1 to 255 bytes", quoted(key), what);
-    out[key] = text_of(value, fmt::format("{} of {}", quoted(key), what));
+    if (key.empty() || key.size() > 255 || !base::is_one_line(key)) refuse(value.Mark(), "key {} of {} must be a line of 1 to 255 bytes", base::quoted(key), what);
+    out[key] = text_of(value, fmt::format("{} of {}", base::quoted(key), what));
   }
   return out;
 }
 
 void check_target(const std::string &path, const YAML::Mark &m) {
-  if (path.empty() || path[0] != '/') refuse(m, "template target {} must be an absolute path", quoted(path));
-  if (path.size() > 4095) refuse(m, "template target {} must be shorter than 4096 bytes", quoted(path));
-  if (!base::is_one_line(path)) refuse(m, "template target {} must not hold a NUL or line break", quoted(path));
-  if (path.back() == '/') refuse(m, "template target {} must name a file", quoted(path));
+  if (path.empty() || path[0] != '/') refuse(m, "template target {} must be an absolute path", base::quoted(path));
+  if (path.size() > 4095) refuse(m, "template target {} must be shorter than 4096 bytes", base::quoted(path));
+  if (!base::is_one_line(path)) refuse(m, "template target {} must not hold a NUL or line break", base::quoted(path));
+  if (path.back() == '/') refuse(m, "template target {} must name a file", base::quoted(path));
   for (std::size_t at = 0; at < path.size();) {
     std::size_t end = std::min(path.find('/', at), path.size());
-    if (path.compare(at, end - at, "..") == 0) refuse(m, "template target {} must not hold \"..\"", quoted(path));
+    if (path.compare(at, end - at, "..") == 0) refuse(m, "template target {} must not hold \"..\"", base::quoted(path));
     at = end + 1;
   }
 }
 
 void check_source(const std::string &name, const YAML::Mark &m) {
 #ifndef INCUS_PLANTED_BUG // the fuzzer must notice when this rule is missing
-  if (name.find('/') != std::string::npos) refuse(m, "template source {} must be one file name, without '/'", quoted(name));
+  if (name.find('/') != std::string::npos) refuse(m, "template source {} must be one file name, without '/'", base::quoted(name));
 #endif
   if (name.empty() || name == "." || name == ".." || name.size() > 255 || !base::is_one_line(name))
-    refuse(m, "template source {} must be one file name, without '/'", quoted(name));
+    refuse(m, "template source {} must be one file name, without '/'", base::quoted(name));
 }
 
 void check_id(const std::string &text, std::string_view key, const YAML::Mark &m) {
@@ -151,31 +151,31 @@ void check_id(const std::string &text, std::string_view key, const YAML::Mark &m
     if (c < '0' || c > '9') ok = false;
     if (ok) n = n * 10 + static_cast<unsigned>(c - '0');
   }
-  if (!ok || n >= UINT32_MAX) refuse(m, "{} {} must be a number from 0 to 4294967294", key, quoted(text));
+  if (!ok || n >= UINT32_MAX) refuse(m, "{} {} must be a number from 0 to 4294967294", key, base::quoted(text));
 }
 
 void check_mode(const std::string &text, const YAML::Mark &m) {
   bool ok = text.size() <= 5;
   for (char c : text)
     if (c < '0' || c > '7') ok = false;
-  if (!text.empty() && (!ok || std::stoul(text, nullptr, 8) > 07777)) refuse(m, "mode {} must be octal, from 0 to 7777", quoted(text));
+  if (!text.empty() && (!ok || std::stoul(text, nullptr, 8) > 07777)) refuse(m, "mode {} must be octal, from 0 to 7777", base::quoted(text));
 }
 
 Template template_of(const std::string &target, const YAML::Node &n) {
   Template t;
-  std::string what = "template " + quoted(target);
+  std::string what = "template " + base::quoted(target);
   for (auto &[key, value] : fields(n, what)) {
     if (key == "when") {
       if (!value.IsNull() && !value.IsSequence()) refuse(value.Mark(), "when of {} must be a list", what);
       for (std::size_t i = 0; i < value.size(); i++) {
         std::string w = text_of(value[i], "an entry of when");
         if (w != "create" && w != "copy" && w != "rename" && w != "start")
-          refuse(value[i].Mark(), "when {} of {} must be create, copy, rename or start", quoted(w), what);
+          refuse(value[i].Mark(), "when {} of {} must be create, copy, rename or start", base::quoted(w), what);
         t.when.push_back(w);
       }
     } else if (key == "create_only") {
       std::string v = text_of(value, key);
-      if (v != "true" && v != "false" && !v.empty()) refuse(value.Mark(), "create_only {} of {} must be true or false", quoted(v), what);
+      if (v != "true" && v != "false" && !v.empty()) refuse(value.Mark(), "create_only {} of {} must be true or false", base::quoted(v), what);
       t.create_only = v == "true";
     } else if (key == "template") {
       t.source = text_of(value, key);
@@ -202,7 +202,7 @@ Metadata read(const YAML::Node &root) {
     if (key == "architecture") {
       std::string name = text_of(value, key);
       out.architecture = canonical_architecture(name);
-      if (out.architecture.empty()) refuse(value.Mark(), "architecture {} is not known; x86_64 and aarch64 are examples", quoted(name));
+      if (out.architecture.empty()) refuse(value.Mark(), "architecture {} is not known; x86_64 and aarch64 are examples", base::quoted(name));
       architecture = true;
     } else if (key == "creation_date") {
       out.creation_date = time_of(value, key, true);

@@ -138,14 +138,14 @@ private:
   void visit(sys::TreeNode &node) {
     Fd dir = sys::open_node(root_, node);
     if (!dir && errno == EXDEV) return; // a mount point
-    if (!dir) fail_errno(errno, fmt::format("cannot open directory {}", quoted(sys::tree_path(node))));
+    if (!dir) fail_errno(errno, fmt::format("cannot open directory {}", base::quoted(sys::tree_path(node))));
     sys::fault_point("shift directory");
     struct stat st;
-    if (::fstat(dir.get(), &st) != 0) fail_errno(errno, fmt::format("cannot look at {}", quoted(sys::tree_path(node))));
+    if (::fstat(dir.get(), &st) != 0) fail_errno(errno, fmt::format("cannot look at {}", base::quoted(sys::tree_path(node))));
     if ((!began_ || first_time(st.st_ino)) && !done(st)) change_open(dir.get(), st, sys::tree_path(node));
     sys::for_each_entry(dir.get(), [&](const char *name, unsigned char, std::uint64_t) {
       struct stat s;
-      if (::fstatat(dir.get(), name, &s, AT_SYMLINK_NOFOLLOW) != 0) fail_errno(errno, fmt::format("cannot look at {}", quoted(sys::tree_path(node, name))));
+      if (::fstatat(dir.get(), name, &s, AT_SYMLINK_NOFOLLOW) != 0) fail_errno(errno, fmt::format("cannot look at {}", base::quoted(sys::tree_path(node, name))));
       if (S_ISDIR(s.st_mode)) walk_.add(node, name);
       else change(dir.get(), name, s, node);
     });
@@ -167,7 +167,7 @@ private:
     std::uint32_t uid = mapped(st.st_uid, true), gid = mapped(st.st_gid, false);
     if (uid == st.st_uid && gid == st.st_gid) return;
     if (::fchownat(dir, name, uid, gid, AT_SYMLINK_NOFOLLOW) != 0)
-      fail_errno(errno, fmt::format("cannot change the owner of {}", quoted(sys::tree_path(node, name))));
+      fail_errno(errno, fmt::format("cannot change the owner of {}", base::quoted(sys::tree_path(node, name))));
   }
 
   /// Reaches an inode by a descriptor that may be O_PATH: one that was opened could be a device.
@@ -205,7 +205,7 @@ private:
   void apply(int fd, const Special &s) {
     std::string at = by_descriptor(fd);
     auto check = [&](int r, const char *what) {
-      if (r != 0) fail_errno(errno, fmt::format("cannot change {} of {}", what, quoted(s.path)));
+      if (r != 0) fail_errno(errno, fmt::format("cannot change {} of {}", what, base::quoted(s.path)));
     };
     check(::fchownat(fd, "", mapped(s.uid, true), mapped(s.gid, false), AT_EMPTY_PATH), "the owner");
     sys::fault_point("shift special file's attributes");
@@ -245,7 +245,7 @@ private:
     for (auto &s : decode(*log)) {
       Fd fd = open_path(s.path, S_ISDIR(s.mode));
       struct stat st;
-      if (!fd || ::fstat(fd.get(), &st) != 0) fail_errno(errno, fmt::format("cannot open {}", quoted(s.path)));
+      if (!fd || ::fstat(fd.get(), &st) != 0) fail_errno(errno, fmt::format("cannot open {}", base::quoted(s.path)));
       if (st.st_ino == s.inode) apply(fd.get(), s);
       seen_.insert(s.inode);
     }

@@ -56,7 +56,7 @@ const char *volume_directory(VolumeType type) noexcept {
 
 void check_component(const std::string &name) {
   if (name.empty() || name == "." || name == ".." || name.size() > 240 || name.find_first_of(std::string_view("/~\0", 3)) != std::string::npos)
-    fail(ErrorCode::invalid_argument, "{} cannot name a volume: it must be one path component of at most 240 characters without '~'", quoted(name));
+    fail(ErrorCode::invalid_argument, "{} cannot name a volume: it must be one path component of at most 240 characters without '~'", base::quoted(name));
 }
 
 std::string base_name(const std::string &entry) { return entry.substr(0, entry.find('~')); }
@@ -71,7 +71,7 @@ Fd TreeDriver::type_directory_if_exists(const char *name) const {
   return open_if_exists(pool().get(), name);
 }
 
-std::string TreeDriver::describe(const VolumeRef &vol) const { return fmt::format("{} {} of pool {}", noun(vol.type), quoted(vol.name), quoted(context_.pool)); }
+std::string TreeDriver::describe(const VolumeRef &vol) const { return fmt::format("{} {} of pool {}", noun(vol.type), base::quoted(vol.name), base::quoted(context_.pool)); }
 
 void TreeDriver::explain(const char *verb, const std::string &what, const std::function<void()> &work) const try {
   work();
@@ -94,7 +94,7 @@ Fd TreeDriver::volume(const VolumeRef &vol) const {
 void TreeDriver::create() {
   FaultScope fault("make pool directories");
   Fd dir = sys::mkdir_p(AT_FDCWD, context_.directory, 0711);
-  if (::fchmod(dir.get(), 0711) != 0) fail_errno(errno, fmt::format("cannot set the mode of directory {}", quoted(context_.directory)));
+  if (::fchmod(dir.get(), 0711) != 0) fail_errno(errno, fmt::format("cannot set the mode of directory {}", base::quoted(context_.directory)));
   for (auto &d : pool_directories) sys::make_directory(dir.get(), d.name, d.mode);
   sys::sync_directory(dir.get());
 }
@@ -103,7 +103,7 @@ void TreeDriver::remove() {
   for (auto type : {VolumeType::container, VolumeType::custom}) {
     auto names = list(type);
     if (!names.empty())
-      fail(ErrorCode::conflict, "pool {} cannot be removed: {} {} is on it; delete it first", quoted(context_.pool), noun(type), quoted(names[0]));
+      fail(ErrorCode::conflict, "pool {} cannot be removed: {} {} is on it; delete it first", base::quoted(context_.pool), noun(type), base::quoted(names[0]));
   }
   struct stat st;
   if (::stat(context_.directory.c_str(), &st) != 0 && errno == ENOENT) return;
@@ -116,12 +116,12 @@ void TreeDriver::remove() {
   if (context_.config.contains("source")) return; // the directory was there before the pool
   FaultScope fault("remove pool");
   if (::rmdir(context_.directory.c_str()) != 0 && errno != ENOENT)
-    fail_errno(errno, fmt::format("cannot remove directory {} of pool {}", quoted(context_.directory), quoted(context_.pool)));
+    fail_errno(errno, fmt::format("cannot remove directory {} of pool {}", base::quoted(context_.directory), base::quoted(context_.pool)));
 }
 
 StoragePoolResources TreeDriver::resources() {
   struct statvfs fs;
-  if (::fstatvfs(pool().get(), &fs) != 0) fail_errno(errno, fmt::format("cannot ask for the space of pool {}", quoted(context_.pool)));
+  if (::fstatvfs(pool().get(), &fs) != 0) fail_errno(errno, fmt::format("cannot ask for the space of pool {}", base::quoted(context_.pool)));
   StoragePoolResources r;
   r.space = {(fs.f_blocks - fs.f_bfree) * std::uint64_t(fs.f_frsize), fs.f_blocks * std::uint64_t(fs.f_frsize)};
   r.inodes = {fs.f_files - fs.f_ffree, fs.f_files};
@@ -305,7 +305,7 @@ void TreeDriver::rename(const VolumeRef &vol, const std::string &new_name) {
       Fd dir = type_directory_if_exists(directory);
       if (!dir) return;
       bool from = sys::exists_at(dir.get(), vol.name), to = sys::exists_at(dir.get(), new_name);
-      if (from && to) fail(ErrorCode::already_exists, "{} is on disk already", quoted(new_name));
+      if (from && to) fail(ErrorCode::already_exists, "{} is on disk already", base::quoted(new_name));
       if (from) {
         FaultScope fault("rename volume");
         sys::rename_at(dir.get(), vol.name, dir.get(), new_name);

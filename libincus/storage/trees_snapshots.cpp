@@ -27,7 +27,7 @@ using sys::FaultScope;
 namespace {
 
 void remove_name(int dirfd, const std::string &name) {
-  if (::unlinkat(dirfd, name.c_str(), 0) != 0 && errno != ENOENT) base::fail_errno(errno, fmt::format("cannot remove {}", quoted(name)));
+  if (::unlinkat(dirfd, name.c_str(), 0) != 0 && errno != ENOENT) base::fail_errno(errno, fmt::format("cannot remove {}", base::quoted(name)));
 }
 
 void only_instances(const VolumeRef &vol) {
@@ -48,7 +48,7 @@ Fd TreeDriver::snapshot_directory(const VolumeRef &vol) const {
 Fd TreeDriver::open_snapshot(const VolumeRef &vol, const std::string &snapshot) const {
   check_component(snapshot);
   Fd of = snapshot_directory(vol);
-  if (!of || !sys::exists_at(of.get(), snapshot)) fail(ErrorCode::not_found, "snapshot {} of {} is not on disk", quoted(snapshot), describe(vol));
+  if (!of || !sys::exists_at(of.get(), snapshot)) fail(ErrorCode::not_found, "snapshot {} of {} is not on disk", base::quoted(snapshot), describe(vol));
   return sys::open_child(of.get(), snapshot);
 }
 
@@ -61,7 +61,7 @@ void TreeDriver::add_snapshot(const VolumeRef &vol, const std::string &snapshot,
     of = sys::make_directory(all.get(), vol.name, 0700);
     if (first) sys::sync_directory(all.get());
   }
-  if (sys::exists_at(of.get(), snapshot)) fail(ErrorCode::already_exists, "snapshot {} is on disk already", quoted(snapshot));
+  if (sys::exists_at(of.get(), snapshot)) fail(ErrorCode::already_exists, "snapshot {} is on disk already", base::quoted(snapshot));
   try {
     make(of.get(), snapshot, 0100, [&](int dir) { copy_root(from, dir, From::volume, progress); });
   } catch (...) {
@@ -105,8 +105,8 @@ void TreeDriver::rename(const VolumeRef &vol, const std::string &snapshot, const
   explain("rename a snapshot of", describe(vol), [&] {
     Fd of = snapshot_directory(vol);
     bool from = of && sys::exists_at(of.get(), snapshot), to = of && sys::exists_at(of.get(), new_name);
-    if (!from && !to) fail(ErrorCode::not_found, "snapshot {} is not on disk", quoted(snapshot));
-    if (from && to) fail(ErrorCode::already_exists, "snapshot {} is on disk already", quoted(new_name));
+    if (!from && !to) fail(ErrorCode::not_found, "snapshot {} is not on disk", base::quoted(snapshot));
+    if (from && to) fail(ErrorCode::already_exists, "snapshot {} is on disk already", base::quoted(new_name));
     if (from) {
       FaultScope fault("rename snapshot");
       sys::rename_at(of.get(), snapshot, of.get(), new_name);

@@ -164,14 +164,14 @@ private:
     Fd from = open_node(source_, node);
     int err = errno;
     Fd to = open_node(target_, node);
-    if (!to) fail_errno(errno, fmt::format("cannot open the copy of directory {}", quoted(tree_path(node))));
+    if (!to) fail_errno(errno, fmt::format("cannot open the copy of directory {}", base::quoted(tree_path(node))));
     if (!from) {
       if (err == EXDEV) { // a mount point: what it covers cannot be seen from here
         ::fchmod(to.get(), 0755);
         return;
       }
       if (err == ENOENT || err == ENOTDIR || err == ELOOP) return; // vanished
-      fail_errno(err, fmt::format("cannot open directory {}", quoted(tree_path(node))));
+      fail_errno(err, fmt::format("cannot open directory {}", base::quoted(tree_path(node))));
     }
     struct Entry {
       std::uint64_t inode;
@@ -189,7 +189,7 @@ private:
       try {
         copy_entry(dirs, e.name.c_str(), e.type);
       } catch (const Failure &f) {
-        fail_errno(f.err, fmt::format("cannot {} {}", f.what, quoted(tree_path(node, e.name.c_str()))));
+        fail_errno(f.err, fmt::format("cannot {} {}", f.what, base::quoted(tree_path(node, e.name.c_str()))));
       }
       report(0, 1);
     }
@@ -199,7 +199,7 @@ private:
       look(from.get(), "", st);
       set_attributes(from.get(), to.get(), st);
     } catch (const Failure &f) {
-      fail_errno(f.err, fmt::format("cannot {} directory {}", f.what, quoted(tree_path(node))));
+      fail_errno(f.err, fmt::format("cannot {} directory {}", f.what, base::quoted(tree_path(node))));
     }
   }
 
@@ -404,12 +404,12 @@ void sync_tree(int dirfd) {
     TreeWalk walk;
     walk.run([&](TreeNode &node) {
       Fd dir = open_node(dirfd, node);
-      if (!dir) fail_errno(errno, fmt::format("cannot open directory {}", quoted(tree_path(node))));
+      if (!dir) fail_errno(errno, fmt::format("cannot open directory {}", base::quoted(tree_path(node))));
       for_each_entry(dir.get(), [&](const char *name, unsigned char type, std::uint64_t) {
         if (type == DT_DIR) walk.add(node, name);
         if (type != DT_REG) return;
         Fd file = open_entry(dir.get(), name, O_RDONLY | O_NOATIME);
-        if (!file || ::sync_file_range(file.get(), 0, 0, flags) != 0) fail_errno(errno, fmt::format("cannot write {}", quoted(tree_path(node, name))));
+        if (!file || ::sync_file_range(file.get(), 0, 0, flags) != 0) fail_errno(errno, fmt::format("cannot write {}", base::quoted(tree_path(node, name))));
       });
     });
   }

@@ -41,14 +41,14 @@ Fd open2(int dirfd, const char *path, int flags, mode_t mode, std::uint64_t reso
 
 void assert_component(const std::string &name) {
   if (name.empty() || name == "." || name == ".." || name.find('/') != std::string::npos || name.find('\0') != std::string::npos)
-    fail(ErrorCode::internal, "{} is not a single path component", quoted(name));
+    fail(ErrorCode::internal, "{} is not a single path component", base::quoted(name));
 }
 
 void write_all(int fd, std::string_view data, const std::string &name) {
   while (!data.empty()) {
     ssize_t n = ::write(fd, data.data(), data.size());
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) fail_errno(errno, fmt::format("cannot write file {}", quoted(name)));
+    if (n < 0) fail_errno(errno, fmt::format("cannot write file {}", base::quoted(name)));
     data.remove_prefix(static_cast<std::size_t>(n));
   }
 }
@@ -57,7 +57,7 @@ void write_all(int fd, std::string_view data, const std::string &name) {
 
 Fd open_directory(const std::string &path) {
   int fd = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) fail_errno(errno, fmt::format("cannot open directory {}", quoted(path)));
+  if (fd < 0) fail_errno(errno, fmt::format("cannot open directory {}", base::quoted(path)));
   return Fd(fd);
 }
 
@@ -71,16 +71,16 @@ Fd try_open_beneath(int dirfd, const std::string &path, int flags, mode_t mode) 
 
 Fd open_beneath(int dirfd, const std::string &path, int flags, mode_t mode) {
   Fd fd = try_open_beneath(dirfd, path, flags, mode);
-  if (!fd && errno == EXDEV) fail(ErrorCode::permission_denied, "cannot open {}: a link in it points outside of its directory", quoted(path));
-  if (!fd) fail_errno(errno, fmt::format("cannot open {}", quoted(path)));
+  if (!fd && errno == EXDEV) fail(ErrorCode::permission_denied, "cannot open {}: a link in it points outside of its directory", base::quoted(path));
+  if (!fd) fail_errno(errno, fmt::format("cannot open {}", base::quoted(path)));
   return fd;
 }
 
 Fd open_child(int dirfd, const std::string &name) {
   assert_component(name);
   Fd fd = open2(dirfd, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV);
-  if (!fd && errno == EXDEV) fail(ErrorCode::conflict, "directory {} is a mount point; unmount it", quoted(name));
-  if (!fd) fail_errno(errno, fmt::format("cannot open directory {}", quoted(name)));
+  if (!fd && errno == EXDEV) fail(ErrorCode::conflict, "directory {} is a mount point; unmount it", base::quoted(name));
+  if (!fd) fail_errno(errno, fmt::format("cannot open directory {}", base::quoted(name)));
   return fd;
 }
 
@@ -89,7 +89,7 @@ bool exists_at(int dirfd, const std::string &name) {
   struct stat st;
   if (::fstatat(dirfd, name.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0) return true;
   if (errno == ENOENT) return false;
-  fail_errno(errno, fmt::format("cannot look at {}", quoted(name)));
+  fail_errno(errno, fmt::format("cannot look at {}", base::quoted(name)));
 }
 
 void for_each_entry(int dirfd, const std::function<void(const char *, unsigned char, std::uint64_t)> &fn) {
@@ -119,25 +119,25 @@ std::vector<std::string> list_directory(int dirfd) {
 std::optional<std::string> read_file_if_exists(int dirfd, const std::string &name, std::size_t limit) {
   Fd fd = try_open_beneath(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
   if (!fd && errno == ENOENT) return std::nullopt;
-  if (!fd) fail_errno(errno, fmt::format("cannot open file {}", quoted(name)));
+  if (!fd) fail_errno(errno, fmt::format("cannot open file {}", base::quoted(name)));
   struct stat st;
-  if (::fstat(fd.get(), &st) != 0) fail_errno(errno, fmt::format("cannot look at {}", quoted(name)));
-  if (!S_ISREG(st.st_mode)) fail(ErrorCode::corrupt, "{} is not a regular file", quoted(name));
+  if (::fstat(fd.get(), &st) != 0) fail_errno(errno, fmt::format("cannot look at {}", base::quoted(name)));
+  if (!S_ISREG(st.st_mode)) fail(ErrorCode::corrupt, "{} is not a regular file", base::quoted(name));
   std::string data;
   char buf[16384];
   for (;;) {
     ssize_t n = ::read(fd.get(), buf, sizeof buf);
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) fail_errno(errno, fmt::format("cannot read file {}", quoted(name)));
+    if (n < 0) fail_errno(errno, fmt::format("cannot read file {}", base::quoted(name)));
     if (n == 0) return data;
     data.append(buf, static_cast<std::size_t>(n));
-    if (data.size() > limit) fail(ErrorCode::too_large, "file {} is larger than {} bytes", quoted(name), limit);
+    if (data.size() > limit) fail(ErrorCode::too_large, "file {} is larger than {} bytes", base::quoted(name), limit);
   }
 }
 
 std::string read_file(int dirfd, const std::string &name, std::size_t limit) {
   auto data = read_file_if_exists(dirfd, name, limit);
-  if (!data) fail(ErrorCode::not_found, "file {} is not there", quoted(name));
+  if (!data) fail(ErrorCode::not_found, "file {} is not there", base::quoted(name));
   return std::move(*data);
 }
 
@@ -146,12 +146,12 @@ void atomic_write(int dirfd, const std::string &name, std::string_view data, mod
   std::string tmp = name + "~tmp";
   ::unlinkat(dirfd, tmp.c_str(), 0); // of a write that was cut off
   Fd fd = open2(dirfd, tmp.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS);
-  if (!fd) fail_errno(errno, fmt::format("cannot make file {}", quoted(tmp)));
+  if (!fd) fail_errno(errno, fmt::format("cannot make file {}", base::quoted(tmp)));
   try {
     write_all(fd.get(), data, name);
-    if (::fchmod(fd.get(), mode) != 0) fail_errno(errno, fmt::format("cannot set the mode of file {}", quoted(name)));
-    if (::fsync(fd.get()) != 0) fail_errno(errno, fmt::format("cannot write file {}", quoted(name)));
-    if (::renameat(dirfd, tmp.c_str(), dirfd, name.c_str()) != 0) fail_errno(errno, fmt::format("cannot replace file {}", quoted(name)));
+    if (::fchmod(fd.get(), mode) != 0) fail_errno(errno, fmt::format("cannot set the mode of file {}", base::quoted(name)));
+    if (::fsync(fd.get()) != 0) fail_errno(errno, fmt::format("cannot write file {}", base::quoted(name)));
+    if (::renameat(dirfd, tmp.c_str(), dirfd, name.c_str()) != 0) fail_errno(errno, fmt::format("cannot replace file {}", base::quoted(name)));
   } catch (...) {
     ::unlinkat(dirfd, tmp.c_str(), 0);
     throw;
@@ -162,25 +162,25 @@ void atomic_write(int dirfd, const std::string &name, std::string_view data, mod
 void write_new_file(int dirfd, const std::string &name, std::string_view data, mode_t mode) {
   assert_component(name);
   Fd fd = open2(dirfd, name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS);
-  if (!fd) fail_errno(errno, fmt::format("cannot make file {}", quoted(name)));
+  if (!fd) fail_errno(errno, fmt::format("cannot make file {}", base::quoted(name)));
   write_all(fd.get(), data, name);
-  if (::fchmod(fd.get(), mode) != 0) fail_errno(errno, fmt::format("cannot set the mode of file {}", quoted(name)));
+  if (::fchmod(fd.get(), mode) != 0) fail_errno(errno, fmt::format("cannot set the mode of file {}", base::quoted(name)));
 }
 
 Fd make_directory(int dirfd, const std::string &name, mode_t mode) {
   assert_component(name);
-  if (::mkdirat(dirfd, name.c_str(), mode & 0700) != 0 && errno != EEXIST) fail_errno(errno, fmt::format("cannot make directory {}", quoted(name)));
+  if (::mkdirat(dirfd, name.c_str(), mode & 0700) != 0 && errno != EEXIST) fail_errno(errno, fmt::format("cannot make directory {}", base::quoted(name)));
   Fd fd = open2(dirfd, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
-  if (!fd) fail_errno(errno, fmt::format("cannot open directory {}", quoted(name)));
+  if (!fd) fail_errno(errno, fmt::format("cannot open directory {}", base::quoted(name)));
   struct stat st;
-  if (::fstat(fd.get(), &st) != 0) fail_errno(errno, fmt::format("cannot look at directory {}", quoted(name)));
-  if ((st.st_mode & 07777) != mode && ::fchmod(fd.get(), mode) != 0) fail_errno(errno, fmt::format("cannot set the mode of directory {}", quoted(name)));
+  if (::fstat(fd.get(), &st) != 0) fail_errno(errno, fmt::format("cannot look at directory {}", base::quoted(name)));
+  if ((st.st_mode & 07777) != mode && ::fchmod(fd.get(), mode) != 0) fail_errno(errno, fmt::format("cannot set the mode of directory {}", base::quoted(name)));
   return fd;
 }
 
 Fd mkdir_p(int dirfd, const std::string &path, mode_t mode) {
   bool absolute = !path.empty() && path[0] == '/';
-  if (absolute && dirfd != AT_FDCWD) fail(ErrorCode::internal, "{} is not relative", quoted(path));
+  if (absolute && dirfd != AT_FDCWD) fail(ErrorCode::internal, "{} is not relative", base::quoted(path));
   int resolve = absolute ? 0 : RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS;
   Fd at = absolute ? open_directory("/") : open2(dirfd, ".", O_RDONLY | O_DIRECTORY, 0, 0);
   for (std::size_t begin = 0; begin < path.size();) {
@@ -188,10 +188,10 @@ Fd mkdir_p(int dirfd, const std::string &path, mode_t mode) {
     std::string part = path.substr(begin, end - begin);
     begin = end + 1;
     if (part.empty() || part == ".") continue;
-    if (part == ".." && !absolute) fail(ErrorCode::invalid_argument, "path {} may not hold \"..\"", quoted(path));
+    if (part == ".." && !absolute) fail(ErrorCode::invalid_argument, "path {} may not hold \"..\"", base::quoted(path));
     Fd next = open2(at.get(), part.c_str(), O_RDONLY | O_DIRECTORY, 0, static_cast<std::uint64_t>(resolve));
     if (!next && errno == ENOENT) next = make_directory(at.get(), part, mode);
-    if (!next) fail_errno(errno, fmt::format("cannot make directory {}", quoted(path)));
+    if (!next) fail_errno(errno, fmt::format("cannot make directory {}", base::quoted(path)));
     at = std::move(next);
   }
   return at;
@@ -201,7 +201,7 @@ void rename_at(int from_dir, const std::string &from, int to_dir, const std::str
   assert_component(from);
   assert_component(to);
   if (::renameat2(from_dir, from.c_str(), to_dir, to.c_str(), replace ? 0 : RENAME_NOREPLACE) != 0)
-    fail_errno(errno, fmt::format("cannot rename {} to {}", quoted(from), quoted(to)));
+    fail_errno(errno, fmt::format("cannot rename {} to {}", base::quoted(from), base::quoted(to)));
 }
 
 void sync_directory(int dirfd) {
@@ -244,13 +244,13 @@ public:
   }
 
 private:
-  std::string path(const TreeNode &n, const char *name) const { return quoted(name_ + "/" + tree_path(n, name)); }
+  std::string path(const TreeNode &n, const char *name) const { return base::quoted(name_ + "/" + tree_path(n, name)); }
 
   void visit(TreeNode &node) {
     Fd dir = open_node(root_, node);
     if (!dir) {
       if (errno == ENOENT || errno == ENOTDIR || errno == ELOOP) return;
-      if (errno == EXDEV) fail(ErrorCode::busy, "cannot remove {}: {} is a mount point; unmount it", quoted(name_), quoted(tree_path(node)));
+      if (errno == EXDEV) fail(ErrorCode::busy, "cannot remove {}: {} is a mount point; unmount it", base::quoted(name_), base::quoted(tree_path(node)));
       fail_errno(errno, fmt::format("cannot open directory {}", path(node, "")));
     }
     for_each_entry(dir.get(), [&](const char *name, unsigned char type, std::uint64_t) {
@@ -295,15 +295,15 @@ bool remove_tree(int dirfd, const std::string &name) {
                     RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV);
     if (!root) {
       if (errno == ENOENT) return tries > 0;
-      if (errno == EXDEV) fail(ErrorCode::busy, "cannot remove {}: it is a mount point; unmount it", quoted(name));
-      if (errno != ENOTDIR && errno != ELOOP) fail_errno(errno, fmt::format("cannot open {}", quoted(name)));
-      if (int err = unlink_one(dirfd, name.c_str(), 0)) fail_errno(err, fmt::format("cannot remove {}", quoted(name)));
+      if (errno == EXDEV) fail(ErrorCode::busy, "cannot remove {}: it is a mount point; unmount it", base::quoted(name));
+      if (errno != ENOTDIR && errno != ELOOP) fail_errno(errno, fmt::format("cannot open {}", base::quoted(name)));
+      if (int err = unlink_one(dirfd, name.c_str(), 0)) fail_errno(err, fmt::format("cannot remove {}", base::quoted(name)));
       return true;
     }
     Remover(root.get(), name).run();
     int err = unlink_one(dirfd, name.c_str(), AT_REMOVEDIR);
     if (!err) return true;
-    if (err != ENOTEMPTY || tries >= 5) fail_errno(err, fmt::format("cannot remove {}", quoted(name)));
+    if (err != ENOTEMPTY || tries >= 5) fail_errno(err, fmt::format("cannot remove {}", base::quoted(name)));
   }
 }
 
@@ -312,7 +312,7 @@ TreeUsage tree_usage(int dirfd, const std::string &name) {
   struct stat st;
   if (::fstatat(dirfd, name.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) {
     if (errno == ENOENT) return {};
-    fail_errno(errno, fmt::format("cannot look at {}", quoted(name)));
+    fail_errno(errno, fmt::format("cannot look at {}", base::quoted(name)));
   }
   TreeUsage total{static_cast<std::uint64_t>(st.st_blocks) * 512, 1};
   if (!S_ISDIR(st.st_mode)) return total;

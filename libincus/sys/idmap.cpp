@@ -101,7 +101,7 @@ std::vector<Raw> parse_raw(std::string_view value, std::string &why) {
     auto f = split(line, " \t\r");
     if (f.empty()) continue;
     auto bad = [&](std::string rule) {
-      why = fmt::format("line {}: {}", quoted(line), rule);
+      why = fmt::format("line {}: {}", base::quoted(line), rule);
       return std::vector<Raw>();
     };
     if (f.size() != 3) return bad("must be \"uid|gid|both HOST GUEST\"");
@@ -134,7 +134,7 @@ void add_kind(IdMap &map, bool uid, Slice slice, const std::vector<Raw> &raw, co
   for (auto &r : mine)
     if (overlap(r.host, r.count, slice.base, slice.count))
       fail(ErrorCode::invalid_argument, "config key raw.idmap, value {}: host {} {} lies in the range {}-{} that the instance's map uses; take one outside of it",
-           quoted(value), uid ? "uid" : "gid", r.host, slice.base, slice.base + slice.count - 1);
+           base::quoted(value), uid ? "uid" : "gid", r.host, slice.base, slice.base + slice.count - 1);
   std::sort(mine.begin(), mine.end(), [](const Raw &a, const Raw &b) { return a.guest < b.guest; });
   auto range = [&](std::uint64_t host, std::uint64_t guest, std::uint64_t count) {
     map.push_back({uid, !uid, static_cast<std::uint32_t>(host), static_cast<std::uint32_t>(guest), static_cast<std::uint32_t>(count)});
@@ -158,7 +158,7 @@ std::uint64_t slice_size(const Config &c) {
   auto v = text(c, "security.idmap.size");
   if (v.empty() || v == "auto") return default_slice;
   auto n = number(v);
-  if (!n || *n == 0 || *n >= id_limit) fail(ErrorCode::invalid_argument, "config key security.idmap.size, value {}: must be a number 1..4294967294", quoted(v));
+  if (!n || *n == 0 || *n >= id_limit) fail(ErrorCode::invalid_argument, "config key security.idmap.size, value {}: must be a number 1..4294967294", base::quoted(v));
   return *n;
 }
 
@@ -170,7 +170,7 @@ std::uint64_t slice_base(const Config &c, std::uint64_t size, std::span<const Id
     auto base = number(v);
     if (!base || *base < low || *base + size > high)
       fail(ErrorCode::invalid_argument, "config key security.idmap.base, value {}: {} ids from there on must lie in root's range {}-{} of /etc/subuid and /etc/subgid",
-           quoted(v), size, low, high ? high - 1 : 0);
+           base::quoted(v), size, low, high ? high - 1 : 0);
     return *base;
   }
   std::vector<Slice> used;
@@ -256,7 +256,7 @@ IdMap parse_idmap(std::string_view json) {
       map.push_back(r);
     }
   } catch (const std::exception &e) {
-    fail(ErrorCode::corrupt, "id map {} cannot be read ({})", quoted(json), e.what());
+    fail(ErrorCode::corrupt, "id map {} cannot be read ({})", base::quoted(json), e.what());
   }
   return map;
 }

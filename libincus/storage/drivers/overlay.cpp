@@ -59,7 +59,7 @@ public:
     sys::open_child(dir.get(), "upper");
     sys::open_child(dir.get(), "work");
     std::string lower = read_lower(dir.get());
-    if (lower.empty()) fail(ErrorCode::corrupt, "{} has no record of the image that it stands on (file {})", describe(vol), quoted(lower_file));
+    if (lower.empty()) fail(ErrorCode::corrupt, "{} has no record of the image that it stands on (file {})", describe(vol), base::quoted(lower_file));
     std::string own = context_.directory + "/containers/" + vol.name;
     RootfsPlan plan;
     plan.kind = RootfsPlan::Kind::overlay;
@@ -210,7 +210,7 @@ private:
   void refuse_if_used() {
     for (auto type : {VolumeType::container, VolumeType::custom})
       if (auto names = TreeDriver::list(type); !names.empty())
-        fail(ErrorCode::conflict, "pool {} cannot be removed: {} is on it; delete it first", quoted(context_.pool), quoted(names[0]));
+        fail(ErrorCode::conflict, "pool {} cannot be removed: {} is on it; delete it first", base::quoted(context_.pool), base::quoted(names[0]));
   }
 
   /// Held while it is decided whether an image has users, and while it gets one.

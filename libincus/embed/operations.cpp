@@ -38,19 +38,27 @@ void TaskOperation::rethrow() {
 }
 
 void TaskOperation::cancel() {
+  std::function<void()> tell;
   {
     std::lock_guard lock(mutex_);
     if (done_) return;
     if (!info_.may_cancel)
       base::fail(ErrorCode::not_supported, "operation {} ({}) cannot be cancelled: wait for it", info_.id, info_.description);
+    tell = on_cancel;
   }
   cancel_ = true;
-  if (on_cancel) on_cancel();
+  if (tell) tell();
 }
 
 void TaskOperation::control(const boost::json::value &message) {
-  if (!on_control) base::fail(ErrorCode::not_supported, "operation {} takes no control messages", info().id);
-  on_control(message);
+  std::function<void(const boost::json::value &)> tell;
+  {
+    std::lock_guard lock(mutex_);
+    if (done_) return;
+    tell = on_control;
+  }
+  if (!tell) base::fail(ErrorCode::not_supported, "operation {} takes no control messages", info().id);
+  tell(message);
 }
 
 void TaskOperation::set_metadata(const std::string &key, boost::json::value value) {
@@ -91,6 +99,13 @@ void TaskOperation::publish() {
 }
 
 void TaskOperation::finish(std::exception_ptr f) {
+  // What the task held (descriptors of a command) goes before its end is told.
+  {
+    std::unique_lock lock(mutex_);
+    auto control = std::exchange(on_control, {});
+    auto cancel = std::exchange(on_cancel, {});
+    lock.unlock();
+  }
   {
     std::lock_guard lock(mutex_);
     failure_ = f;

@@ -305,6 +305,24 @@ TEST_CASE("signals, closing and fifty at once") {
   CHECK(code == 143);
   begin({"sleep", "1234"})->close();
   CHECK(eventually([&] { return sh(*room.rt, spec.key, "ps").out.find("sleep 1234") == std::string::npos; }));
+  // A shell's child goes with it, and so does its hold on the output.
+  {
+    int p[2];
+    REQUIRE(::pipe2(p, O_CLOEXEC) == 0);
+    ExecSpec s;
+    s.key = spec.key;
+    s.request.command = {"sh", "-c", "echo begun; sleep 4321; true"};
+    s.out.reset(p[1]);
+    auto y = room.rt->exec(std::move(s));
+    char line[6];
+    REQUIRE(::read(p[0], line, 6) == 6);
+    y->close();
+    CHECK(read_all(p[0]) == "");
+    ::close(p[0]);
+    REQUIRE(y->wait(0ms, code));
+    CHECK(code == 137);
+    CHECK(eventually([&] { return sh(*room.rt, spec.key, "ps").out.find("sleep 4321") == std::string::npos; }));
+  }
   std::vector<std::thread> threads;
   std::atomic<int> good{0};
   for (int i = 0; i < 50; i++)

@@ -114,13 +114,15 @@ bool open_pty(int reply, lxc_container *c, const Command &cmd, int width, int he
   return true;
 }
 
-/// Waits for the command; kills it when the engine's end of the reply socket is gone.
+/// Waits for the command; kills it, and what it started in its group, when the engine's end of the reply socket is gone or says no more.
 int wait_for(int reply, int pid, int pidfd) {
-  pollfd p[2] = {{pidfd, POLLIN, 0}, {reply, 0, 0}};
+  pollfd p[2] = {{pidfd, POLLIN, 0}, {reply, POLLRDHUP, 0}};
   for (;;) {
     if (::poll(p, 2, -1) < 0 && errno != EINTR) break;
     if (p[0].revents) break;
-    if (p[1].revents & (POLLHUP | POLLERR)) {
+    if (p[1].revents) {
+      // Not reaped yet, so the number is its own; a shell's children would else go on and hold its output open.
+      ::kill(-pid, SIGKILL);
       ::syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, nullptr, 0);
       p[1].fd = -1;
     }

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 
 #include "base/error.hpp"
 #include "base/names.hpp"
@@ -58,9 +59,11 @@ public:
   void close() override {
     std::lock_guard lock(mutex_);
     if (!code_) {
-      sys::kill_pidfd(pidfd_.get(), SIGKILL);
+      // The worker then kills the command with its process group.
+      ::shutdown(reply_.get(), SHUT_WR);
       try {
-        if (sys::wait_exit(reply_.get(), milliseconds(5000))) collect();
+        if (!sys::wait_exit(reply_.get(), milliseconds(5000))) sys::kill_pidfd(pidfd_.get(), SIGKILL);
+        if (sys::wait_exit(reply_.get(), milliseconds(1000))) collect();
       } catch (const std::exception &) {
       }
       if (!code_) code_ = 128 + SIGKILL;

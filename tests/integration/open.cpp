@@ -76,6 +76,9 @@ TEST_CASE("URIs that cannot be opened say why") {
   OpenOptions o;
   o.remove_directory = true;
   CHECK(refusal("embed:///var/tmp/never-made", o).code == ErrorCode::invalid_argument);
+  o.remove_directory = false;
+  o.storage_driver = "nonsense";
+  CHECK(refusal("test://", o).code == ErrorCode::invalid_argument);
   CHECK(::access("/var/tmp/never-made", F_OK) != 0);
 }
 
@@ -241,6 +244,23 @@ TEST_CASE("auto_destroy leaves nothing, whether the host is closed or its proces
     for (int i = 0; i < 1000 && (::access(dir.c_str(), F_OK) == 0 || ::kill(static_cast<pid_t>(pid), 0) == 0); i++) ::usleep(10000);
     CHECK(::access(dir.c_str(), F_OK) != 0);
     CHECK(::kill(static_cast<pid_t>(pid), 0) != 0);
+  }
+}
+
+TEST_CASE("auto_destroy removes a directory that never held an instance") {
+  for (bool killed : {false, true}) {
+    CAPTURE(killed);
+    Dir d;
+    auto dir = d / "host";
+    CHECK(in_child([&] {
+            OpenOptions o;
+            o.auto_destroy = o.remove_directory = true;
+            auto h = Host::open("embed://" + dir, o);
+            if (killed) ::kill(::getpid(), SIGKILL);
+            return 0;
+          }) == (killed ? 128 + SIGKILL : 0));
+    for (int i = 0; i < 1000 && ::access(dir.c_str(), F_OK) == 0; i++) ::usleep(10000);
+    CHECK(::access(dir.c_str(), F_OK) != 0);
   }
 }
 

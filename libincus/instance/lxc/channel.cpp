@@ -54,6 +54,11 @@ void Channel::start_locked() {
   }
 }
 
+void Channel::start() {
+  std::lock_guard lock(mutex_);
+  if (!socket_) start_locked();
+}
+
 base::Fd Channel::send(std::uint32_t op, std::vector<std::string> args, const std::vector<int> &fds) {
   auto [ours, theirs] = sys::seqpacket_pair();
   helper::Message m{op, std::move(args), {theirs.get()}};

@@ -25,6 +25,8 @@ public:
   explicit Channel(const Options &options) : options_(options) {}
   ~Channel() { close(std::chrono::milliseconds(0)); }
 
+  /// Starts the helper now.
+  void start();
   /// Sends a request; the reply comes on the returned socket.
   base::Fd send(std::uint32_t op, std::vector<std::string> args, const std::vector<int> &fds = {});
   /// Waits for one reply; nothing when `timeout` ran out. Throws unavailable when the worker died.

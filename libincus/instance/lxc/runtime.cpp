@@ -21,6 +21,8 @@ std::unique_ptr<Runtime> make_runtime(Options options) { return std::make_unique
 LxcRuntime::LxcRuntime(Options options) : options_(std::move(options)), pid_(::getpid()), channel_(options_) {
   if (options_.host_id.empty() || options_.host_id.size() > 40 || options_.host_id.find('/') != options_.host_id.npos || !base::is_one_line(options_.host_id))
     base::fail(ErrorCode::internal, "invalid host id {}", base::quoted(options_.host_id));
+  // It must be there to clean up whenever this process dies.
+  if (options_.auto_destroy) channel_.start();
 }
 
 LxcRuntime::~LxcRuntime() {

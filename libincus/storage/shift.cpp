@@ -106,6 +106,7 @@ public:
       struct stat st;
       if (::fstatat(volume_, marker_file, &st, AT_SYMLINK_NOFOLLOW) != 0) fail_errno(errno, "cannot look at the shift's marker");
       began_ = st.st_ctim;
+      ::clock_gettime(CLOCK_REALTIME, &now_);
     } else {
       // So that what is changed from now on has a later time than the marker, and what is not an earlier one.
       std::this_thread::sleep_for(std::chrono::milliseconds(25));
@@ -121,12 +122,13 @@ private:
     return host < 0 ? id : static_cast<std::uint32_t>(host);
   }
 
-  bool looks_done(std::uint32_t id, bool uid) const { return to_.empty() ? sys::to_guest(from_, id, uid) < 0 : sys::to_guest(to_, id, uid) >= 0; }
-
   bool done(const struct stat &st) const {
     if (!began_) return false;
-    bool later = st.st_ctim.tv_sec != began_->tv_sec ? st.st_ctim.tv_sec > began_->tv_sec : st.st_ctim.tv_nsec > began_->tv_nsec;
-    return later && (looks_done(st.st_uid, true) || looks_done(st.st_gid, false));
+    auto before = [](const timespec &x, const timespec &y) { return x.tv_sec != y.tv_sec ? x.tv_sec < y.tv_sec : x.tv_nsec < y.tv_nsec; };
+    if (!before(*began_, st.st_ctim)) return false;
+    // A time to come is one of a clock that was set back, and tells nothing.
+    if (before(now_, st.st_ctim)) return to_.empty() ? sys::to_guest(from_, st.st_uid, true) < 0 : sys::to_guest(to_, st.st_uid, true) >= 0;
+    return to_.empty() || sys::to_guest(to_, st.st_uid, true) >= 0 || sys::to_guest(to_, st.st_gid, false) >= 0;
   }
 
   /// One inode once, whatever its number of names; those of the log are done.
@@ -277,7 +279,8 @@ private:
   int volume_, root_;
   const IdMap &from_, &to_;
   Fd log_;
-  std::optional<timespec> began_;
+  std::optional<timespec> began_; ///< of the shift that this one goes on with
+  timespec now_{};
   std::mutex mutex_, log_mutex_;
   std::set<std::uint64_t> seen_;
   sys::TreeWalk walk_; // last: its threads use the rest

@@ -3,8 +3,7 @@
 //
 // Killed in the middle, it is finished by the next call. Beside the tree, in the volume's directory, are:
 //  - `idmap`: the map whose host ids the tree has now, as JSON (missing or empty: guest ids). It is right, whatever a caller believes.
-//  - `shift`: a shift is under way: two lines, from and to. Its change time divides the tree: an inode that was changed later, and has ids
-//    of the target's, is done. (The ids alone would not tell: the guest may own ids that look like shifted ones.)
+//  - `shift`: a shift is under way: two lines, from and to. Its change time divides the tree: an inode that was changed later is done. (The ids alone would not tell: the guest may own ids that look like shifted ones.)
 //  - `shift.log`: files whose change takes several steps (set-uid bits and capabilities, which a change of owner drops, and ACLs) as they were, each
 //    written and synced before its first step.
 #pragma once

@@ -190,6 +190,9 @@ void TreeDriver::drop(int parent, const std::string &name) {
     FaultScope fault("unpublish volume");
     sys::rename_at(parent, name, parent, gone);
   }
+  // From here on a power loss brings back at most NAME~old. The removal itself is not waited for: with the discard mount option, the
+  // commit that frees much takes long.
+  sys::sync_directory(parent);
   FaultScope fault("remove volume");
   sys::remove_tree(parent, gone);
 }
@@ -279,10 +282,7 @@ void TreeDriver::remove_volume(const VolumeRef &vol) {
         if (Fd dir = open_if_exists(parent.get(), entry)) note_root(dir.get(), was);
     }
     if (vol.type == VolumeType::image && parent && sys::exists_at(parent.get(), vol.name) && !release_image(parent.get(), vol.name)) return;
-    if (parent) {
-      drop(parent.get(), vol.name);
-      sys::sync_directory(parent.get());
-    }
+    if (parent) drop(parent.get(), vol.name);
     if (vol.type != VolumeType::container) return;
     if (Fd snapshots = type_directory_if_exists(snapshots_directory)) {
       for (auto entry : {vol.name, vol.name + "~old"})
@@ -290,7 +290,6 @@ void TreeDriver::remove_volume(const VolumeRef &vol) {
           for (auto &s : sys::list_directory(of.get()))
             if (Fd dir = open_if_exists(of.get(), s)) note_root(dir.get(), was);
       drop(snapshots.get(), vol.name);
-      sys::sync_directory(snapshots.get());
     }
     roots_removed(was);
   });

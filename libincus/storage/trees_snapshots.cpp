@@ -92,7 +92,6 @@ void TreeDriver::remove(const VolumeRef &vol, const std::string &snapshot) {
     for (auto entry : {snapshot, snapshot + "~new", snapshot + "~old"})
       if (sys::exists_at(of.get(), entry)) note_root(sys::open_child(of.get(), entry).get(), was);
     drop(of.get(), snapshot);
-    sys::sync_directory(of.get());
     Fd all = sys::open_child(pool().get(), "containers-snapshots");
     ::unlinkat(all.get(), vol.name.c_str(), AT_REMOVEDIR); // unless others are in it
     roots_removed(was);

@@ -187,7 +187,7 @@ inline void random_tree(const std::string &root, unsigned seed, bool privileged,
       write_file(path, data);
       if (!upto(6)) { // holes
         int fd = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
-        must(fd >= 0 && ::pwrite(fd, "end", 3, 1 << 20) == 3 && ::ftruncate(fd, (1 << 20) + static_cast<off_t>(upto(1 << 20))) == 0, path);
+        must(fd >= 0 && ::pwrite(fd, "end", 3, 1 << 18) == 3 && ::ftruncate(fd, (1 << 18) + static_cast<off_t>(upto(1 << 18))) == 0, path);
         ::close(fd);
       }
       attributes(path, false, false);

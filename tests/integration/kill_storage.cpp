@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: Apache-2.0
+// Storage operations of a process that is killed: at fault points (build with them; a sample, or all with --all), or after a random time. Afterwards a new process, as
+// reconciliation does, undoes or repeats the operation; what is there is whole, the end is the same as without the kill, and removal by name leaves nothing.
+#include <doctest/doctest.h>
+
+#include <chrono>
+#include <csignal>
+#include <set>
+#include <sys/wait.h>
+#include <thread>
+
+#include "../support/testing.hpp"
+#include "../support/trees.hpp"
+#include "base/error.hpp"
+#include "storage/driver.hpp"
+#include "sys/fs.hpp"
+
+#ifdef INCUS_FAULT_BUILD
+namespace incus::sys {
+void fault_arm(bool on) noexcept;
+long fault_count() noexcept;
+} // namespace incus::sys
+#endif
+
+using namespace incus;
+using namespace incus::test;
+using storage::Driver;
+using storage::IdMap;
+using storage::VolumeRef;
+using storage::VolumeType;
+
+namespace {
+
+const base::Log silent;
+const std::string print(64, 'a');
+const VolumeRef c1{VolumeType::container, "c1"}, c2{VolumeType::container, "c2"}, img{VolumeType::image, print};
+const IdMap high{{true, true, 1000000, 0, 1000000000}};
+
+struct Pool {
+  TempDir tmp;
+  std::string kind, path = tmp.path + "/pool";
+  explicit Pool(const std::string &k) : kind(k) {}
+  /// As a new process has it.
+  std::unique_ptr<Driver> open() const { return storage::driver(kind).open({"p1", path, {}, &silent}); }
+  std::string root(const std::string &volume) const { return path + "/" + volume + (kind == "dir" ? "/rootfs" : "/upper"); }
+};
+
+/// The same times in every pool.
+void fix_times(const std::string &path) {
+  timespec t[2] = {{1000000000, 5}, {1000000000, 7}};
+  std::vector<std::string> all{path};
+  for (auto &e : std::filesystem::recursive_directory_iterator(path)) all.push_back(e.path());
+  for (auto it = all.rbegin(); it != all.rend(); ++it) must(::utimensat(AT_FDCWD, it->c_str(), t, AT_SYMLINK_NOFOLLOW) == 0, *it);
+}
+
+void fill(int dirfd) {
+  std::string at = "/proc/self/fd/" + std::to_string(dirfd), root = at + "/rootfs";
+  for (auto d : {"", "/bin", "/etc", "/var", "/var/log", "/var/lib"}) must(::mkdir((root + d).c_str(), 0755) == 0, d);
+  write_file(at + "/metadata.yaml", "architecture: x86_64\n");
+  for (int i = 0; i < 20; i++) write_file(root + "/var/lib/f" + std::to_string(i), std::string(3000, static_cast<char>('a' + i)));
+  for (int i = 0; i < 4; i++) {
+    std::string su = root + "/bin/su" + std::to_string(i);
+    write_file(su, "su");
+    must(::chown(su.c_str(), 0, 42) == 0 && ::chmod(su.c_str(), 06755) == 0, "su");
+    unsigned char cap[20] = {1, 0, 0, 2, 0, 0x20};
+    write_file(root + "/bin/ping" + std::to_string(i), "ping", 0755);
+    must(::setxattr((root + "/bin/ping" + std::to_string(i)).c_str(), "security.capability", cap, sizeof cap, 0) == 0, "capability");
+    std::string acl = acl_value(33, 44), log = root + "/var/log/l" + std::to_string(i);
+    write_file(log, "log");
+    must(::setxattr(log.c_str(), "system.posix_acl_access", acl.data(), acl.size(), 0) == 0, "acl");
+  }
+  must(::link((root + "/bin/su0").c_str(), (root + "/bin/sudo").c_str()) == 0, "link");
+  // Looks as if it was shifted.
+  write_file(root + "/etc/nested", "n");
+  must(::chown((root + "/etc/nested").c_str(), 1000007, 1000007) == 0, "chown");
+  fix_times(root);
+}
+
+/// What a guest did.
+void work(const Pool &p, const std::string &mark) {
+  std::string root = p.root("containers/c1");
+  write_file(root + "/work-" + mark, mark, 04711);
+  fix_times(root);
+}
+
+/// What there is in the pool, without what a copy or a sync may vary.
+std::map<std::string, Manifest> state(const Pool &p) {
+  std::map<std::string, Manifest> all;
+  if (!std::filesystem::exists(p.path)) return all;
+  auto &names = all["names"];
+  for (auto &e : std::filesystem::recursive_directory_iterator(p.path)) {
+    struct stat st;
+    ::lstat(e.path().c_str(), &st);
+    std::string name = e.path().string().substr(p.path.size() + 1);
+    names[name] = std::to_string(st.st_mode);
+    auto leaf = e.path().filename();
+    if (leaf == (p.kind == "dir" ? "rootfs" : "upper") && name.find("images/") != 0) {
+      auto m = manifest(e.path());
+      if (m.size() == 1) m[""] = "empty " + std::to_string(st.st_mode); // made now
+      all[name] = m;
+    }
+    if (leaf == "lower" || leaf == "idmap") names[name] += slurp(e.path());
+  }
+  return all;
+}
+
+std::string changed(const std::map<std::string, Manifest> &a, const std::map<std::string, Manifest> &b) {
+  for (auto &[k, m] : a) {
+    auto it = b.find(k);
+    if (it == b.end()) return "missing " + k;
+    if (auto d = difference(m, it->second); !d.empty()) return k + ": " + d;
+  }
+  for (auto &[k, m] : b)
+    if (!a.contains(k)) return "new " + k;
+  return {};
+}
+
+struct Case {
+  const char *name;
+  std::function<void(Pool &)> before;
+  std::function<void(Driver &)> op;
+  /// What the journal's undo does before the operation is repeated; null: the operation is repeated as it is.
+  std::function<void(Driver &)> undo;
+};
+
+void base_pool(Pool &p) {
+  auto d = p.open();
+  d->create();
+  d->create_image(img, fill);
+}
+void base_instance(Pool &p) {
+  base_pool(p);
+  p.open()->create_from_image(c1, img, {});
+  work(p, "one");
+}
+void base_snapshot(Pool &p) {
+  base_instance(p);
+  p.open()->snapshots()->create(c1, "s1", {});
+  work(p, "two");
+}
+
+std::vector<Case> cases(const std::string &kind) {
+  auto undo_c2 = [](Driver &d) { d.remove_volume(c2); };
+  std::vector<Case> v{
+      {"create pool", [](Pool &) {}, [](Driver &d) { d.create(); }, {}},
+      {"remove pool", base_pool, [](Driver &d) { d.remove(); }, {}},
+      {"create image", [](Pool &p) { p.open()->create(); }, [](Driver &d) { d.create_image(img, fill); }, [](Driver &d) { d.remove_volume(img); }},
+      {"remove image", base_pool, [](Driver &d) { d.remove_volume(img); }, {}},
+      {"create empty", base_pool, [](Driver &d) { d.create_empty(c2); }, undo_c2},
+      {"create from image", base_pool, [](Driver &d) { d.create_from_image(c2, img, {}); }, undo_c2},
+      {"copy", base_instance, [](Driver &d) { d.create_copy(c2, c1, std::nullopt, {}); }, undo_c2},
+      {"copy of a snapshot", base_snapshot, [](Driver &d) { d.create_copy(c2, c1, "s1", {}); }, undo_c2},
+      {"rename", base_snapshot, [](Driver &d) { d.rename(c1, "c2"); }, {}},
+      {"remove", base_snapshot, [](Driver &d) { d.remove_volume(c1); }, {}},
+      {"snapshot", base_instance, [](Driver &d) { d.snapshots()->create(c1, "s1", {}); }, [](Driver &d) { d.snapshots()->remove(c1, "s1"); }},
+      {"rename a snapshot", base_snapshot, [](Driver &d) { d.snapshots()->rename(c1, "s1", "s2"); }, {}},
+      {"remove a snapshot", base_snapshot, [](Driver &d) { d.snapshots()->remove(c1, "s1"); }, {}},
+      {"prepare a restore", base_snapshot, [](Driver &d) { d.snapshots()->restore_prepare(c1, "s1", {}); }, [](Driver &d) { d.snapshots()->restore_abandon(c1); }},
+      {"prepare a restore, again", base_snapshot, [](Driver &d) { d.snapshots()->restore_prepare(c1, "s1", {}); }, {}},
+      {"commit a restore",
+       [](Pool &p) {
+         base_snapshot(p);
+         p.open()->snapshots()->restore_prepare(c1, "s1", {});
+       },
+       [](Driver &d) { d.snapshots()->restore_commit(c1); },
+       {}},
+      {"abandon a restore",
+       [](Pool &p) {
+         base_snapshot(p);
+         p.open()->snapshots()->restore_prepare(c1, "s1", {});
+       },
+       [](Driver &d) { d.snapshots()->restore_abandon(c1); },
+       {}},
+  };
+  if (kind == "overlay") {
+    v.push_back({"remove an image in use", base_instance, [](Driver &d) { d.remove_volume(img); }, {}});
+    v.push_back({"import an image again",
+                 [](Pool &p) {
+                   base_instance(p);
+                   p.open()->remove_volume(img);
+                 },
+                 [](Driver &d) { d.create_image(img, fill); }, [](Driver &d) { d.remove_volume(img); }});
+    v.push_back({"remove the last user of an image",
+                 [](Pool &p) {
+                   base_snapshot(p);
+                   p.open()->remove_volume(img);
+                 },
+                 [](Driver &d) {
+                   d.remove_volume(c1);
+                   for (auto &i : d.list(VolumeType::image)) d.remove_volume({VolumeType::image, i}); // as reconciliation does
+                 },
+                 {}});
+  } else {
+    v.push_back({"shift", base_instance, [](Driver &d) { d.shift(c1, {}, high); }, {}});
+    v.push_back({"shift back",
+                 [](Pool &p) {
+                   base_instance(p);
+                   p.open()->shift(c1, {}, high);
+                 },
+                 [](Driver &d) { d.shift(c1, high, {}); }, {}});
+    v.push_back({"prepare a restore of another map",
+                 [](Pool &p) {
+                   base_snapshot(p);
+                   p.open()->shift(c1, {}, high);
+                 },
+                 [](Driver &d) {
+                   d.snapshots()->restore_prepare(c1, "s1", {});
+                   d.snapshots()->restore_commit(c1);
+                 },
+                 {}});
+  }
+  return v;
+}
+
+/// Runs the operation in a child that is killed at fault point `n`, or after `n` microseconds. True when it was killed in the middle.
+bool killed(const Pool &p, const std::function<void(Driver &)> &op, long n) {
+  pid_t child = ::fork();
+  if (child == 0) {
+    try {
+      auto d = p.open();
+#ifdef INCUS_FAULT_BUILD
+      ::setenv("INCUS_FAULT", ("owner:" + std::to_string(n)).c_str(), 1);
+      sys::fault_arm(true);
+#endif
+      op(*d);
+    } catch (const std::exception &e) {
+      std::fprintf(stderr, "%s\n", e.what());
+      ::_exit(1);
+    }
+    ::_exit(0);
+  }
+#ifndef INCUS_FAULT_BUILD
+  std::this_thread::sleep_for(std::chrono::microseconds(n));
+  ::kill(child, SIGKILL);
+#endif
+  int status = -1;
+  ::waitpid(child, &status, 0);
+  if (WIFEXITED(status)) REQUIRE(WEXITSTATUS(status) == 0);
+  return WIFSIGNALED(status);
+}
+
+/// The points at which to kill: every fault point, or a sample of times.
+std::vector<long> points(const Case &c, const std::string &kind) {
+  Pool p(kind);
+  c.before(p);
+  auto d = p.open();
+#ifdef INCUS_FAULT_BUILD
+  ::unsetenv("INCUS_FAULT");
+  sys::fault_arm(true);
+  c.op(*d);
+  long n = sys::fault_count();
+  sys::fault_arm(false);
+  REQUIRE(n > 0);
+  return testing::sample(n, 5, c.name);
+#else
+  auto begin = std::chrono::steady_clock::now();
+  c.op(*d);
+  long took = std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - begin).count();
+  std::mt19937_64 r(testing::seed());
+  std::vector<long> all;
+  for (int i = 0; i < (testing::all() ? 60 : 4); i++) all.push_back(static_cast<long>(r() % static_cast<unsigned long>(took + 500)));
+  return all;
+#endif
+}
+
+/// Everything goes by its name.
+void remove_all(Pool &p, const std::map<std::string, Manifest> &empty) {
+  auto d = p.open();
+  d->create();
+  for (auto type : {VolumeType::container, VolumeType::image})
+    for (auto &name : d->list(type)) d->remove_volume({type, name});
+  CHECK(changed(empty, state(p)) == "");
+}
+
+void run(const std::string &kind) {
+  Pool nothing(kind);
+  nothing.open()->create();
+  auto empty = state(nothing);
+  for (auto &c : cases(kind)) {
+    CAPTURE(kind);
+    std::string what = c.name;
+    CAPTURE(what);
+    Pool good(kind);
+    c.before(good);
+    auto before = state(good);
+    c.op(*good.open());
+    auto after = state(good);
+    long middle = 0;
+    for (long n : points(c, kind)) {
+      CAPTURE(n);
+      Pool p(kind);
+      c.before(p);
+      REQUIRE(changed(before, state(p)) == "");
+      middle += killed(p, c.op, n);
+      {
+        auto d = p.open();
+        // What exists is whole.
+        if (std::string(c.name).find("restore") == std::string::npos && std::string(c.name).find("shift") == std::string::npos) {
+          auto now = state(p);
+          for (auto *name : {"containers/c1", "containers/c2", "containers-snapshots/c1/s1", "containers-snapshots/c1/s2"}) {
+            std::string key = p.root(name).substr(p.path.size() + 1);
+            if (!now.contains(key)) continue;
+            REQUIRE((after.contains(key) || before.contains(key)));
+            CHECK(difference((after.contains(key) ? after : before).at(key), now.at(key)) == "");
+          }
+        }
+        if (c.undo) {
+          c.undo(*d);
+          // An image that was put back in use goes out of it again; all else is as it was.
+          CHECK(changed(before, state(p)) == "");
+        }
+        c.op(*d);
+        CHECK(changed(after, state(p)) == "");
+      }
+      remove_all(p, empty);
+    }
+    MESSAGE(kind << ": " << what << ": killed in the middle " << middle << " times");
+#ifdef INCUS_FAULT_BUILD
+    CHECK(middle > 0); // a point that is sampled is one that is reached
+#endif
+  }
+}
+
+} // namespace
+
+TEST_CASE("storage operations of the dir driver, killed") { run("dir"); }
+TEST_CASE("storage operations of the overlay driver, killed") { run("overlay"); }

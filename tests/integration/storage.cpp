@@ -41,7 +41,7 @@ struct Pool {
   TempDir tmp;
   std::string path;
   std::unique_ptr<storage::Driver> driver;
-  explicit Pool(const char *name) : path(tmp.path + "/pool") {
+  explicit Pool(const std::string &name) : path(tmp.path + "/pool") {
     ::chmod(tmp.path.c_str(), 0711);
     driver = storage::driver(name).open({"p1", path, {}, &silent});
     driver->create();
@@ -135,7 +135,8 @@ TEST_CASE("a random tree with everything that root can make is copied whole") {
 }
 
 TEST_CASE("a volume's whole life") {
-  for (auto kind : {"dir", "overlay"}) {
+  for (auto *row : storage::drivers()) {
+    std::string kind = row->name;
     CAPTURE(kind);
     Pool p(kind);
     p->create(); // again
@@ -499,7 +500,8 @@ TEST_CASE("owners are shifted and back, with capabilities, ACLs and set-uid bits
     CHECK(!p->rootfs(instance("c1")).idmapped);
     auto after = manifest(root);
     REQUIRE(after.size() == before.size());
-    for (auto &[name, text] : before) {
+    for (auto &entry : before) {
+      const std::string &name = entry.first, &text = entry.second;
       CAPTURE(name);
       unsigned mode, uid, gid, mode2, uid2, gid2;
       REQUIRE(std::sscanf(text.c_str(), "%u %u:%u", &mode, &uid, &gid) == 3);

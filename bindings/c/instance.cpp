@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <cstring>
+
 #include "api/records.hpp"
 #include "common.hpp"
 
@@ -7,8 +9,12 @@ using namespace incus::c;
 
 namespace {
 
-const char *level_name(incus_ready_level level) {
-  switch (level) {
+// C callers can pass any int as an enum; in C++ merely reading such a value is undefined, so its bytes are read.
+const char *level_name(const incus_ready_level &level) {
+  int value = 0;
+  static_assert(sizeof value == sizeof level);
+  std::memcpy(&value, &level, sizeof value);
+  switch (value) {
   case INCUS_READY_EXEC:
     return "exec";
   case INCUS_READY_BOOTED:
@@ -16,12 +22,12 @@ const char *level_name(incus_ready_level level) {
   case INCUS_READY_NETWORK:
     return "network";
   }
-  base::fail(ErrorCode::invalid_argument, "invalid level of readiness {}", static_cast<int>(level));
+  base::fail(ErrorCode::invalid_argument, "invalid level of readiness {}", value);
 }
 
 api::Request one(const char *project, const char *name) { return named(project, {text(name, "name")}); }
 
-void wait_ready(incus_host *host, api::Request r, incus_ready_level level, int64_t timeout) {
+void wait_ready(incus_host *host, api::Request r, const incus_ready_level &level, int64_t timeout) {
   if (timeout < 0) base::fail(ErrorCode::invalid_argument, "invalid timeout {}: must be 0 or more milliseconds", timeout);
   r.query["level"] = level_name(level);
   r.query["timeout"] = std::to_string(timeout);

@@ -42,6 +42,7 @@ TEST_CASE("events: what happens to an instance, in order") {
   expect("instance-started", "/1.0/instances/c2");
   c.restart(true).wait();
   expect("instance-restarted", "/1.0/instances/c2");
+  c.wait_ready(); // an init that has not come so far does not hear
   c.stop(false, 30s).wait();
   expect("instance-shutdown", "/1.0/instances/c2");
   c.remove().wait();

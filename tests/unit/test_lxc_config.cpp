@@ -68,8 +68,7 @@ lxc.cgroup.dir.monitor.pivot = incus-h/5
 lxc.cgroup.dir.container = incus-h/5/payload
 lxc.idmap = u 0 1000000 65536
 lxc.idmap = g 0 1000000 65536
-lxc.rootfs.path = dir:/pool/c1/rootfs
-lxc.rootfs.options = idmap=container
+lxc.rootfs.path = dir:/run/lxc/root
 lxc.mount.auto = proc:mixed sys:mixed cgroup:mixed
 lxc.cap.drop = mac_admin mac_override sys_time sys_module sys_rawio
 lxc.seccomp.profile = /d/security/seccomp/c1
@@ -106,7 +105,7 @@ lxc.net.0.type = empty
 lxc.environment = NOTIFY_SOCKET=/dev/.incus-notify
 )");
   CHECK(render(spec(), v1(), places).stage ==
-        std::vector<std::string>{"map", "u 1000000 0 65536", "map", "g 1000000 0 65536", "mount", "/d/run/c1/notify", "notify", "0", "0", "0"});
+        std::vector<std::string>{"map", "u 1000000 0 65536", "map", "g 1000000 0 65536", "bind", "/pool/c1/rootfs", "1", "mount", "/d/run/c1/notify", "notify", "0", "0", "0"});
 }
 
 TEST_CASE("kinds of root") {
@@ -190,7 +189,10 @@ TEST_CASE("no key or value adds a line") {
     check([&](StartSpec &s) { s.config["limits.kernel.nofile"] = poison; });
     check([&](StartSpec &s) { s.config["linux.sysctl." + poison] = "1"; });
     check([&](StartSpec &s) { s.hostname = poison; });
-    check([&](StartSpec &s) { s.rootfs.path = poison; });
+    check([&](StartSpec &s) {
+      s.idmap.clear(); // with an id map the path travels to the helper and does not stand in the file
+      s.rootfs.path = poison;
+    });
     check([&](StartSpec &s) { s.items.nics = {{"n", poison, "h", "", "", {}}}; });
     auto s = spec();
     s.config["limits.processes"] = poison;
@@ -222,6 +224,8 @@ TEST_CASE("seccomp policies") {
   auto d = seccomp_policy({});
   CHECK(d.starts_with("2\ndenylist\nreject_force_umount\n[all]\nkexec_load errno 38\n"));
   CHECK(seccomp_policy({{"security.syscalls.deny", "mount errno 13\n\nkeyctl"}}).ends_with("delete_module errno 38\nmount errno 13\nkeyctl\n"));
+  for (auto *yes : {"true", "TRUE", "Yes", "1", "on"}) CHECK(seccomp_policy({{"security.syscalls.deny_default", yes}}) == d);
+  CHECK(seccomp_policy({{"security.syscalls.deny_default", "False"}}) == "2\ndenylist\n[all]\n");
   CHECK(seccomp_policy({{"security.syscalls.deny_default", "false"}}) == "2\ndenylist\n[all]\n");
   CHECK(seccomp_policy({{"security.syscalls.allow", "read"}}) == "2\nallowlist\n[all]\nread\n");
   CHECK(seccomp_policy({{"security.syscalls.deny_compat", "true"}}).find("[x86]\n") != std::string::npos);

@@ -206,14 +206,14 @@ std::string put_together(const Stage &s) {
   if (::mkdir(staging, 0755) < 0 && errno != EEXIST) return failure(std::string("cannot make ") + staging);
   if (::mount("tmpfs", staging, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=1m") < 0)
     return failure(std::string("cannot mount a tmpfs on ") + staging);
-  bool shift = s.overlay && s.idmapped;
+  bool shift = s.idmapped;
   for (auto &m : s.mounts) shift = shift || m.shift;
   int userns = -1;
   if (shift && !s.map.empty() && (userns = make_userns(s.map)) < 0) return failure("cannot make the container's user namespace");
   if (s.overlay)
     if (auto e = mount_overlay(s, s.idmapped ? userns : -1); !e.empty()) return e;
   if (!s.bind.empty())
-    if (auto e = stage_mount({s.bind, "root", false, false, false}, -1); !e.empty()) return e;
+    if (auto e = stage_mount({s.bind, "root", false, s.idmapped, false}, userns); !e.empty()) return e;
   for (auto &m : s.mounts)
     if (auto e = stage_mount(m, userns); !e.empty()) return e;
   if (userns >= 0) ::close(userns);

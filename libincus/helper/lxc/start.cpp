@@ -100,7 +100,8 @@ void do_start(int reply, const std::vector<std::string> &args) {
       at += 5;
     } else if (word == "bind") {
       stage.bind = next();
-      at += 2;
+      stage.idmapped = next() == "1";
+      at += 3;
     } else if (word == "mount") {
       Stage::Mount m;
       m.source = next();

@@ -6,6 +6,7 @@
 #include "base/error.hpp"
 #include "base/names.hpp"
 #include "helper/lxc_protocol.hpp"
+#include "schema/schema.hpp"
 
 namespace incus::instance::lxc {
 
@@ -14,7 +15,7 @@ namespace {
 bool on(const Config &c, const char *key, bool otherwise = false) {
   auto it = c.find(key);
   if (it == c.end() || it->second.empty()) return otherwise;
-  return it->second == "true" || it->second == "1" || it->second == "yes" || it->second == "on";
+  return schema::truthy(it->second);
 }
 
 /// Fields of a mount entry are separated by blanks, which octal escapes stand for.
@@ -76,12 +77,12 @@ struct Builder {
     if (p.kind == storage::RootfsPlan::Kind::overlay) {
       stage({"overlay", p.lower, p.upper, p.work, p.idmapped && !privileged ? "1" : "0"});
       set("lxc.rootfs.path", staged);
-    } else if (p.idmapped || privileged) {
+    } else if (privileged) {
       set("lxc.rootfs.path", "dir:" + p.path);
-      if (!privileged) set("lxc.rootfs.options", "idmap=container");
     } else {
-      // The guest's root itself walks to a root without id map, which the state directory does not let it.
-      stage({"bind", p.path});
+      // Not by lxc.rootfs.options = idmap=container: liblxc 5.0 forgets it when the guest reboots. And without an id map the guest's
+      // root itself walks to its root, which the state directory does not let it.
+      stage({"bind", p.path, p.idmapped ? "1" : "0"});
       set("lxc.rootfs.path", staged);
     }
   }

@@ -5,6 +5,7 @@
 #include "base/error.hpp"
 #include "base/names.hpp"
 #include "instance/lxc/config.hpp"
+#include "schema/schema.hpp"
 
 namespace incus::instance::lxc {
 
@@ -75,7 +76,7 @@ std::string value_of(const Config &c, const char *key) {
   auto it = c.find(key);
   return it == c.end() ? "" : it->second;
 }
-bool truth(const std::string &v, bool otherwise) { return v.empty() ? otherwise : v == "true" || v == "1" || v == "yes" || v == "on"; }
+bool truth(const std::string &v, bool otherwise) { return v.empty() ? otherwise : schema::truthy(v); }
 
 /// One rule a line, liblxc's own form; section headers and includes of files are not rules.
 std::string rules(const char *key, const std::string &text) {

@@ -75,8 +75,9 @@ storage::RootfsPlan Manager::prepare_rootfs(const db::InstanceRow &row, const Ro
     auto protect = row.config.find("security.protection.shift");
     if (protect != row.config.end() && schema::truthy(protect->second))
       base::fail(ErrorCode::conflict, "cannot start instance {}: its files need other owners, and security.protection.shift is set", base::quoted(row.name));
-    root.driver->shift(root.volume, on_disk, wanted);
   }
+  // Also when nothing differs: one that was killed half way is finished, or taken back, here.
+  root.driver->shift(root.volume, on_disk, wanted);
   changes["volatile.last_state.idmap"] = sys::format_idmap(wanted);
   plan.idmapped = wanted.empty() && !privileged;
   return plan;

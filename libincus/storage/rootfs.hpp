@@ -1,22 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // How a root file system is put together at start; carried to the container helper.
 #pragma once
-#include <cstdint>
 #include <string>
-#include <vector>
+
+#include "sys/id_range.hpp"
 
 namespace incus::storage {
 
-/// One range of a user namespace's map, as a line of /proc/PID/uid_map.
-struct IdRange {
-  bool uid = true, gid = true;  ///< which kinds it holds for
-  std::uint32_t host = 0;       ///< first id on the host
-  std::uint32_t guest = 0;      ///< first id in the guest
-  std::uint32_t count = 0;
-  bool operator==(const IdRange &) const = default;
-};
-/// Empty: no user namespace (privileged).
-using IdMap = std::vector<IdRange>;
+using sys::IdMap;
+using sys::IdRange;
 
 struct RootfsPlan {
   enum class Kind {

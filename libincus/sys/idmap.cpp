@@ -16,8 +16,6 @@ namespace incus::sys {
 
 using base::fail;
 using base::quoted;
-using storage::IdMap;
-using storage::IdRange;
 
 namespace {
 

@@ -18,7 +18,7 @@
 
 #include <incus/types.hpp>
 
-#include "storage/rootfs.hpp"
+#include "sys/id_range.hpp"
 
 namespace incus::sys {
 
@@ -35,19 +35,19 @@ IdRanges host_id_ranges();
 
 /// The map of an instance with this expanded config. `isolated_in_use`: the maps of all other isolated instances. Throws
 /// invalid_argument naming key, value and rule; no_space when no slice is free.
-storage::IdMap choose_idmap(const Config &expanded, std::span<const storage::IdMap> isolated_in_use, const IdRanges &ranges);
-storage::IdMap choose_idmap(const Config &expanded, std::span<const storage::IdMap> isolated_in_use);
+IdMap choose_idmap(const Config &expanded, std::span<const IdMap> isolated_in_use, const IdRanges &ranges);
+IdMap choose_idmap(const Config &expanded, std::span<const IdMap> isolated_in_use);
 /// The rule a raw.idmap value breaks by itself, or an empty text: for config key rows.
 std::string check_raw_idmap(std::string_view value);
 
 /// JSON as in volatile.idmap.next: [{"Isuid":true,"Isgid":false,"Hostid":1000000,"Nsid":0,"Maprange":65536}, ...]; "[]" for the empty map.
-std::string format_idmap(const storage::IdMap &map);
+std::string format_idmap(const IdMap &map);
 /// Throws corrupt. Empty text gives the empty map.
-storage::IdMap parse_idmap(std::string_view json);
+IdMap parse_idmap(std::string_view json);
 
 /// The host id of a guest's id, -1 when it is not mapped. The empty map is the identity.
-std::int64_t to_host(const storage::IdMap &map, std::uint32_t guest, bool uid) noexcept;
+std::int64_t to_host(const IdMap &map, std::uint32_t guest, bool uid) noexcept;
 /// The guest's id of a host id, -1 when it is not mapped. The empty map is the identity.
-std::int64_t to_guest(const storage::IdMap &map, std::uint32_t host, bool uid) noexcept;
+std::int64_t to_guest(const IdMap &map, std::uint32_t host, bool uid) noexcept;
 
 } // namespace incus::sys

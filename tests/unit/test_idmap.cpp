@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include "base/error.hpp"
+#include "storage/rootfs.hpp"
 #include "sys/idmap.hpp"
 
 using namespace incus;

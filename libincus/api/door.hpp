@@ -23,11 +23,54 @@ namespace incus::api {
 
 namespace json = boost::json;
 
-/// A descriptor that belongs to a request, by role: "stdin", "stdout", "stderr" (exec); "image", "metadata", "rootfs",
-/// "directory" (import); "metadata", "rootfs" (export).
+/// A descriptor that belongs to a request, by role: "stdin", "stdout", "stderr" (exec, console: stdin and stdout); "image", "metadata",
+/// "rootfs", "directory" (import); "metadata", "rootfs" (export to the program's own files); "body" (bytes of a stream row: a file, a
+/// template; a pipe or socket read to its end); "sftp" (a stream socket).
 struct Stream {
   std::string role;
   base::Fd fd;
+};
+
+/// Who calls, when the call came through a socket. Immutable once made.
+struct Caller {
+  enum class Kind {
+    local,    ///< the unix socket: everything
+    trusted,  ///< a client certificate of the trust store
+    metrics,  ///< a certificate of type metrics
+    unknown,  ///< nobody in particular: the untrusted view
+  };
+  Kind kind = Kind::unknown;
+  std::string name;          ///< fingerprint of the certificate, or the user name behind the unix socket
+  bool restricted = false;   ///< to `projects`
+  std::vector<std::string> projects;
+  std::string certificate;   ///< what the peer showed, PEM; also when unknown (a token may add it)
+  std::string address;       ///< of the peer; "@" on a unix socket
+  std::int64_t uid = -1, gid = -1, pid = -1; ///< unix socket: of the peer
+
+  bool is_trusted() const { return kind == Kind::local || kind == Kind::trusted; }
+  bool is_admin() const { return kind == Kind::local || (kind == Kind::trusted && !restricted); }
+  bool may_use(const std::string &project) const {
+    if (is_admin()) return true;
+    if (kind != Kind::trusted) return false;
+    for (auto &p : projects)
+      if (p == project) return true;
+    return false;
+  }
+};
+
+/// Streams that come later: a client of REST opens its websockets after it got the operation's answer.
+class Rendezvous {
+public:
+  virtual ~Rendezvous() = default;
+  /// The streams, when all have been connected. Throws `timeout` when the client did not come, `cancelled` after cancel().
+  virtual std::vector<Stream> wait() = 0;
+  /// Ends a wait from another thread.
+  virtual void cancel() = 0;
+  /// Takes what the control stream says (as OperationBackend::control) from the time the command runs; called by the engine. An empty
+  /// function: no more.
+  virtual void on_control(std::function<void(const json::value &)> handler) = 0;
+  /// Ran when the client's control stream has gone: the command is ended.
+  virtual void on_gone(std::function<void()> handler) = 0;
 };
 
 /// One call of a row.
@@ -39,6 +82,24 @@ struct Request {
   std::vector<Stream> streams;
   /// The caller takes the record itself: a door in this process may answer with Reply::record and leave the JSON out.
   bool want_record = false;
+  /// Null: the program that opened the host itself, which may do everything.
+  std::shared_ptr<const Caller> caller;
+  /// Headers of the wire that are part of a row's meaning, lower case ("x-incus-uid", "content-type").
+  std::map<std::string, std::string> headers;
+  /// exec and console: the streams are connected later.
+  std::shared_ptr<Rendezvous> rendezvous;
+
+  bool from_admin() const { return !caller || caller->is_admin(); }
+  bool from_trusted() const { return !caller || caller->is_trusted(); }
+  bool may_use(const std::string &project) const { return !caller || caller->may_use(project); }
+  std::string header(const std::string &name) const {
+    auto it = headers.find(name);
+    return it == headers.end() ? std::string() : it->second;
+  }
+  bool flag(const std::string &name) const {
+    auto it = query.find(name);
+    return it != query.end() && (it->second == "1" || it->second == "true" || it->second == "yes" || it->second == "on");
+  }
 
   /// The project asked for, "default" when none was.
   std::string project() const {
@@ -76,6 +137,18 @@ struct Reply {
   Etag etag;
   std::shared_ptr<OperationBackend> operation; ///< asynchronous rows
   std::any record; ///< instead of metadata, when want_record was set and the door could
+  /// Rows of kind stream that answer bytes: read to the end and sent, `size` bytes when that is not -1. Two streams (a split image) become a
+  /// multipart answer. A handler that answers JSON instead leaves this empty.
+  struct Body {
+    std::string name;          ///< part and file name
+    base::Fd fd;
+    std::int64_t size = -1;
+    std::string content_type = "application/octet-stream";
+  };
+  std::vector<Body> bodies;
+  std::map<std::string, std::string> headers; ///< of the answer ("X-Incus-type", ...)
+  int status = 0;                             ///< HTTP status when it is not 200 or 202 (201)
+  std::string location;                       ///< of what was created
 };
 
 class ListenerBackend {
@@ -92,6 +165,10 @@ public:
   virtual ~Door() = default;
   virtual Reply perform(const Row &row, Request request) = 0;
   virtual std::shared_ptr<ListenerBackend> listen(const std::vector<std::string> &types, std::size_t capacity) = 0;
+  /// Calls `hook` with the server's configuration before and after a change, before it is committed; what it throws refuses the change. For who
+  /// serves the host (listeners follow core.https_address). Doors without a configuration of their own never call it.
+  using ConfigHook = std::function<void(const std::map<std::string, std::string> &before, const std::map<std::string, std::string> &after)>;
+  virtual void on_server_config(ConfigHook hook);
   /// test:// only.
   virtual void on_exec(const std::string &instance, TestExecHandler handler);
   /// Ends the door: waits for writers, then every call fails with `unavailable`. Idempotent.

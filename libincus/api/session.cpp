@@ -6,6 +6,8 @@
 
 namespace incus::api {
 
+void Door::on_server_config(ConfigHook) {}
+
 void Door::on_exec(const std::string &, TestExecHandler) {
   base::fail(ErrorCode::not_supported, "exec handlers can only be registered with a test:// host; this one runs real commands");
 }

@@ -94,6 +94,40 @@ INSERT INTO storage_volumes (name, storage_pool_id, node_id, type, project_id, c
     JOIN storage_pools p ON p.name = b.value;
 )sql";
 
+// Trust and warnings; the tables of networks and buckets that tools for Incus count rows in.
+constexpr const char *global_4 = R"sql(
+CREATE TABLE certificates (id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, fingerprint TEXT NOT NULL UNIQUE, type INTEGER NOT NULL, name TEXT NOT NULL,
+  certificate TEXT NOT NULL, restricted INTEGER NOT NULL DEFAULT 0, description TEXT NOT NULL DEFAULT '');
+CREATE TABLE certificates_projects (certificate_id INTEGER NOT NULL REFERENCES certificates (id) ON DELETE CASCADE,
+  project_id INTEGER NOT NULL REFERENCES projects (id) ON DELETE CASCADE, UNIQUE (certificate_id, project_id));
+CREATE TABLE warnings (id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, node_id INTEGER REFERENCES nodes (id) ON DELETE CASCADE,
+  project_id INTEGER REFERENCES projects (id) ON DELETE CASCADE, entity_type_code INTEGER, entity_id INTEGER, uuid TEXT NOT NULL UNIQUE,
+  type_code INTEGER NOT NULL, status INTEGER NOT NULL, first_seen_date DATETIME NOT NULL, last_seen_date DATETIME NOT NULL, updated_date DATETIME,
+  last_message TEXT NOT NULL, count INTEGER NOT NULL);
+CREATE UNIQUE INDEX warnings_unique_idx ON warnings (IFNULL(node_id, -1), IFNULL(project_id, -1), IFNULL(entity_type_code, -1), IFNULL(entity_id, -1), type_code);
+CREATE TABLE networks (id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, project_id INTEGER NOT NULL REFERENCES projects (id) ON DELETE CASCADE,
+  name TEXT NOT NULL, description TEXT NOT NULL DEFAULT '', state INTEGER NOT NULL DEFAULT 0, type INTEGER NOT NULL DEFAULT 0, UNIQUE (project_id, name));
+CREATE TABLE networks_nodes (id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, network_id INTEGER NOT NULL REFERENCES networks (id) ON DELETE CASCADE,
+  node_id INTEGER NOT NULL REFERENCES nodes (id) ON DELETE CASCADE, state INTEGER NOT NULL DEFAULT 0, UNIQUE (network_id, node_id));
+CREATE TABLE networks_config (id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, network_id INTEGER NOT NULL REFERENCES networks (id) ON DELETE CASCADE,
+  node_id INTEGER REFERENCES nodes (id) ON DELETE CASCADE, key TEXT NOT NULL, value TEXT, UNIQUE (network_id, node_id, key));
+CREATE TABLE storage_buckets (id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, name TEXT NOT NULL,
+  storage_pool_id INTEGER NOT NULL REFERENCES storage_pools (id) ON DELETE CASCADE, node_id INTEGER REFERENCES nodes (id) ON DELETE CASCADE,
+  description TEXT NOT NULL DEFAULT '', project_id INTEGER NOT NULL REFERENCES projects (id) ON DELETE CASCADE, UNIQUE (storage_pool_id, node_id, name));
+CREATE TABLE images_source (id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, image_id INTEGER NOT NULL UNIQUE REFERENCES images (id) ON DELETE CASCADE,
+  server TEXT NOT NULL, protocol INTEGER NOT NULL, certificate TEXT NOT NULL, alias TEXT NOT NULL);
+CREATE VIEW instances_config_view AS SELECT p.name AS project, i.name AS instance, c.key AS key, c.value AS value
+  FROM instances_config c JOIN instances i ON i.id = c.instance_id JOIN projects p ON p.id = i.project_id;
+CREATE TRIGGER warnings_of_instance AFTER DELETE ON instances BEGIN
+  DELETE FROM warnings WHERE entity_type_code = 1 AND entity_id = OLD.id;
+END;
+)sql";
+
+constexpr const char *local_2 = R"sql(
+CREATE TABLE certificates (id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, fingerprint TEXT NOT NULL UNIQUE, type INTEGER NOT NULL, name TEXT NOT NULL,
+  certificate TEXT NOT NULL);
+)sql";
+
 constexpr const char *local_1 = R"sql(
 CREATE TABLE schema (id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, version INTEGER NOT NULL UNIQUE, updated_at DATETIME NOT NULL);
 CREATE TABLE config (id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, key TEXT NOT NULL UNIQUE, value TEXT);
@@ -105,12 +139,12 @@ CREATE TABLE intents (id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, kind TEXT N
 } // namespace
 
 const std::vector<Step> &global_steps() {
-  static const std::vector<Step> steps{{1, global_1}, {2, global_2}, {3, global_3}};
+  static const std::vector<Step> steps{{1, global_1}, {2, global_2}, {3, global_3}, {4, global_4}};
   return steps;
 }
 
 const std::vector<Step> &local_steps() {
-  static const std::vector<Step> steps{{1, local_1}};
+  static const std::vector<Step> steps{{1, local_1}, {2, local_2}};
   return steps;
 }
 

@@ -187,62 +187,10 @@ void check_match(const Etag &wanted, const Etag &current, const std::string &wha
 Engine::Handler Engine::handler(api::RowId id) {
   using R = api::RowId;
   switch (id) {
-#define ROW(name) \
-  case R::name: return &Engine::name
-    ROW(server_get);
-    ROW(instances_get);
-    ROW(instances_post);
-    ROW(instance_get);
-    ROW(instance_put);
-    ROW(instance_patch);
-    ROW(instance_post);
-    ROW(instance_delete);
-    ROW(instance_state_get);
-    ROW(instance_state_put);
-    ROW(instance_exec_post);
-    ROW(instance_console_get);
-    ROW(instance_console_delete);
-    ROW(instance_ready_get);
-    ROW(snapshots_get);
-    ROW(snapshots_post);
-    ROW(snapshot_get);
-    ROW(snapshot_put);
-    ROW(snapshot_post);
-    ROW(snapshot_delete);
-    ROW(images_get);
-    ROW(images_post);
-    ROW(image_get);
-    ROW(image_put);
-    ROW(image_delete);
-    ROW(image_export_get);
-    ROW(aliases_get);
-    ROW(aliases_post);
-    ROW(alias_get);
-    ROW(alias_put);
-    ROW(alias_post);
-    ROW(alias_delete);
-    ROW(profiles_get);
-    ROW(profiles_post);
-    ROW(profile_get);
-    ROW(profile_put);
-    ROW(profile_patch);
-    ROW(profile_post);
-    ROW(profile_delete);
-    ROW(projects_get);
-    ROW(project_get);
-    ROW(pools_get);
-    ROW(pools_post);
-    ROW(pool_get);
-    ROW(pool_put);
-    ROW(pool_delete);
-    ROW(pool_resources_get);
-    ROW(pool_volumes_get);
-    ROW(operations_get);
-    ROW(operation_get);
-    ROW(operation_wait_get);
-    ROW(operation_delete);
-    ROW(check_get);
-#undef ROW
+#define X(name) \
+  case R::name: return &Engine::name;
+    INCUS_ROW_IDS(X)
+#undef X
   }
   base::fail(ErrorCode::internal, "a row of the API has no handler");
 }

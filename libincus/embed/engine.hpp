@@ -28,6 +28,7 @@ public:
   api::Reply perform(const api::Row &row, api::Request request) override;
   std::shared_ptr<api::ListenerBackend> listen(const std::vector<std::string> &types, std::size_t capacity) override;
   void on_exec(const std::string &instance, TestExecHandler handler) override;
+  void on_server_config(ConfigHook hook) override;
   void close() override;
 
 private:
@@ -40,62 +41,12 @@ private:
   ServerInfo server_info();
   instance::Report report_to(TaskOperation &op);
 
-  // server.cpp
-  api::Reply server_get(api::Request &);
-  api::Reply projects_get(api::Request &);
-  api::Reply project_get(api::Request &);
-  api::Reply operations_get(api::Request &);
-  api::Reply operation_get(api::Request &);
-  api::Reply operation_wait_get(api::Request &);
-  api::Reply operation_delete(api::Request &);
-  api::Reply check_get(api::Request &);
-  // instances.cpp
-  api::Reply instances_get(api::Request &);
-  api::Reply instances_post(api::Request &);
-  api::Reply instance_get(api::Request &);
-  api::Reply instance_put(api::Request &);
-  api::Reply instance_patch(api::Request &);
-  api::Reply instance_post(api::Request &);
-  api::Reply instance_delete(api::Request &);
-  api::Reply instance_state_get(api::Request &);
-  api::Reply instance_state_put(api::Request &);
-  api::Reply instance_exec_post(api::Request &);
-  api::Reply instance_console_get(api::Request &);
-  api::Reply instance_console_delete(api::Request &);
-  api::Reply instance_ready_get(api::Request &);
-  api::Reply snapshots_get(api::Request &);
-  api::Reply snapshots_post(api::Request &);
-  api::Reply snapshot_get(api::Request &);
-  api::Reply snapshot_put(api::Request &);
-  api::Reply snapshot_post(api::Request &);
-  api::Reply snapshot_delete(api::Request &);
-  // objects.cpp
-  api::Reply images_get(api::Request &);
-  api::Reply images_post(api::Request &);
-  api::Reply image_get(api::Request &);
-  api::Reply image_put(api::Request &);
-  api::Reply image_delete(api::Request &);
-  api::Reply image_export_get(api::Request &);
-  api::Reply aliases_get(api::Request &);
-  api::Reply aliases_post(api::Request &);
-  api::Reply alias_get(api::Request &);
-  api::Reply alias_put(api::Request &);
-  api::Reply alias_post(api::Request &);
-  api::Reply alias_delete(api::Request &);
-  api::Reply profiles_get(api::Request &);
-  api::Reply profiles_post(api::Request &);
-  api::Reply profile_get(api::Request &);
-  api::Reply profile_put(api::Request &);
-  api::Reply profile_patch(api::Request &);
-  api::Reply profile_post(api::Request &);
-  api::Reply profile_delete(api::Request &);
-  api::Reply pools_get(api::Request &);
-  api::Reply pools_post(api::Request &);
-  api::Reply pool_get(api::Request &);
-  api::Reply pool_put(api::Request &);
-  api::Reply pool_delete(api::Request &);
-  api::Reply pool_resources_get(api::Request &);
-  api::Reply pool_volumes_get(api::Request &);
+  // A handler a row, by the row's name. server.cpp, trust.cpp (certificates, server configuration), projects.cpp, instances.cpp, instance_extras.cpp (console,
+  // logs, metadata, rebuild), files.cpp, objects.cpp (images, profiles, pools), image_sharing.cpp, volumes.cpp, networks.cpp, warnings.cpp, resources.cpp,
+  // metrics.cpp, configuration.cpp, sql.cpp.
+#define X(name) api::Reply name(api::Request &);
+  INCUS_ROW_IDS(X)
+#undef X
   ProfileInfo profile_info(const std::string &project, const std::string &name);
   void change_profile(const std::string &project, const std::string &name, const std::function<ProfileUpdate(const ProfileInfo &)> &change);
 
@@ -117,6 +68,8 @@ private:
   int background_ = 0;
   bool closed_ = false;
   std::mutex close_mutex_;
+  std::mutex config_mutex_;
+  ConfigHook config_hook_;
 };
 
 /// A version of an object: a digest of what can be changed of it.

@@ -16,6 +16,7 @@ ServerInfo Engine::server_info() {
   ServerInfo s;
   s.api_status = "stable";
   s.api_version = "1.0";
+  for (auto *e : api::extensions()) s.api_extensions.push_back(e);
   s.auth = "trusted";
   s.auth_methods = {"tls"};
   utsname u{};

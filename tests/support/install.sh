@@ -33,7 +33,7 @@ add_backports() {
 }
 
 packages_build='g++ meson ninja-build ccache mold pkg-config libfmt-dev libsqlite3-dev libyaml-cpp-dev libarchive-dev zlib1g-dev liblzma-dev libbz2-dev libssl-dev
-  libnl-3-dev libnl-route-3-dev libacl1-dev libzstd-dev doctest-dev python3 python3-dev pybind11-dev python3-pybind11'
+  libnl-3-dev libnl-route-3-dev libacl1-dev libzstd-dev libcli11-dev doctest-dev python3 python3-dev pybind11-dev python3-pybind11'
 packages_test='busybox-static squashfs-tools lxcfs iproute2 util-linux procps mount libcap2-bin attr acl xz-utils zstd bzip2 binutils
   python3-pytest python3-pytest-xdist mypy sqlite3 e2fsprogs kmod'
 packages_debootstrap='debootstrap ca-certificates'
@@ -48,7 +48,7 @@ install_packages() {
   for p in $list; do is_installed "$p" || missing="$missing $p"; done
   boost=$(choose libboost-json1.83-dev || true)
   lxc=$(choose lxc-dev liblxc-dev || true)
-  if [ -z "$missing" ] && [ -n "$boost" ] && is_installed "$boost" && [ -n "$lxc" ] && is_installed "$lxc"; then return 0; fi
+  if [ -z "$missing" ] && [ -n "$boost" ] && is_installed "$boost" && is_installed "${boost/json/url}" && [ -n "$lxc" ] && is_installed "$lxc"; then return 0; fi
   apt_update
   boost=$(choose libboost-json1.83-dev || true)
   if [ -z "$boost" ]; then
@@ -56,7 +56,7 @@ install_packages() {
     boost=$(choose libboost-json1.83-dev libboost-json-dev) || die "apt offers no Boost.JSON 1.83"
   fi
   lxc=$(choose lxc-dev liblxc-dev) || die "apt offers no liblxc headers"
-  for p in $missing "$boost" "$lxc"; do
+  for p in $missing "$boost" "${boost/json/url}" "$lxc"; do
     if is_offered "$p" || is_installed "$p"; then wanted="$wanted $p"; else echo "apt does not offer $p; going on without it" >&2; fi
   done
   echo "Installing:$wanted"

@@ -34,6 +34,8 @@ TEST_CASE("a store upgrades from every earlier step and keeps its rows") {
     c->exec("INSERT INTO instances (node_id, name, architecture, creation_date, project_id) VALUES (1, 'c1', 2, '2026-01-01T00:00:00Z', 1)");
     c->exec("INSERT INTO instances_devices (instance_id, name) VALUES (1, 'root')");
     c->exec("INSERT INTO instances_devices_config (instance_device_id, key, value) VALUES (1, 'path', '/'), (1, 'pool', 'p1')");
+    // From the third step on volumes have rows of their own, which the step before made from the instances.
+    if (from >= 3) c->exec("INSERT INTO storage_volumes (name, storage_pool_id, node_id, type, project_id, creation_date) VALUES ('c1', 1, 1, 0, 1, '2026-01-01T00:00:00Z')");
     upgrade(*c, global_steps(), "store");
     auto i = instance(*c, "default", "c1");
     REQUIRE(i);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Host. Host::open stands with the doors (embed/open.cpp).
+// Host. Host::open stands with the doors (remote/open.cpp).
 #include <incus/host.hpp>
 
 #include "api/call.hpp"

@@ -81,6 +81,7 @@ constexpr Row table[] = {
     {RowId::aliases_post, "POST", "/1.0/images/aliases", Kind::sync, Access::project, "ImageAliasInfo", ""},
     {RowId::alias_get, "GET", "/1.0/images/aliases/{name}", Kind::sync, Access::anyone, "", "ImageAliasInfo"},
     {RowId::alias_put, "PUT", "/1.0/images/aliases/{name}", Kind::sync, Access::project, "ImageAliasInfo", ""},
+    {RowId::alias_patch, "PATCH", "/1.0/images/aliases/{name}", Kind::sync, Access::project, "ImageAliasInfo", ""},
     {RowId::alias_post, "POST", "/1.0/images/aliases/{name}", Kind::sync, Access::project, "Rename", ""},
     {RowId::alias_delete, "DELETE", "/1.0/images/aliases/{name}", Kind::sync, Access::project, "", ""},
     {RowId::image_get, "GET", "/1.0/images/{fingerprint}", Kind::sync, Access::anyone, "", "ImageInfo"},

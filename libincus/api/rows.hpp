@@ -30,7 +30,7 @@ enum class Access {
    X(instance_post) X(instance_delete) X(instance_state_get) X(instance_state_put) X(instance_exec_post) X(instance_console_get) \
    X(instance_console_delete) X(instance_ready_get) X(snapshots_get) X(snapshots_post) X(snapshot_get) X(snapshot_put) X(snapshot_post) \
    X(snapshot_delete) X(images_get) X(images_post) X(image_get) X(image_put) X(image_delete) X(image_export_get) X(aliases_get) \
-   X(aliases_post) X(alias_get) X(alias_put) X(alias_post) X(alias_delete) X(profiles_get) X(profiles_post) X(profile_get) X(profile_put) \
+   X(aliases_post) X(alias_get) X(alias_put) X(alias_patch) X(alias_post) X(alias_delete) X(profiles_get) X(profiles_post) X(profile_get) X(profile_put) \
    X(profile_patch) X(profile_post) X(profile_delete) X(projects_get) X(project_get) X(pools_get) X(pools_post) X(pool_get) X(pool_put) \
    X(pool_delete) X(pool_resources_get) X(pool_volumes_get) X(operations_get) X(operation_get) X(operation_wait_get) X(operation_delete) \
    X(check_get) X(root_get) X(server_put) X(server_patch) X(certificates_get) X(certificates_post) X(certificate_get) X(certificate_put) \

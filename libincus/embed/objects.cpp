@@ -102,6 +102,17 @@ api::Reply Engine::alias_put(api::Request &q) {
   return {};
 }
 
+api::Reply Engine::alias_patch(api::Request &q) {
+  auto now = images_->alias(q.project(), q.path[0]);
+  check_match(q.if_match, etag(now), "image alias " + base::quoted(q.path[0]));
+  auto patch = api::from_json<ImageAliasInfo>(q.body);
+  auto &o = q.body.as_object();
+  if (o.contains("target")) now.target = patch.target;
+  if (o.contains("description")) now.description = patch.description;
+  images_->update_alias(q.project(), q.path[0], now);
+  return {};
+}
+
 api::Reply Engine::alias_post(api::Request &q) {
   images_->rename_alias(q.project(), q.path[0], api::from_json<api::Rename>(q.body).name);
   return {};

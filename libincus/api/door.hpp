@@ -130,6 +130,12 @@ public:
   /// A control message of an exec session, in the form of the REST control websocket:
   /// {"command":"signal","signal":15}, {"command":"window-resize","args":{"width":"80","height":"24"}}.
   virtual void control(const json::value &message) = 0;
+  /// Calls `told` once, when it has ended (at once when it already has), from any thread; it must return soon. False: this door cannot tell, wait
+  /// in a thread instead.
+  virtual bool on_end(std::function<void()> told) {
+    (void)told;
+    return false;
+  }
 };
 
 struct Reply {
@@ -157,6 +163,12 @@ public:
   virtual std::optional<Event> next(std::chrono::milliseconds timeout) = 0;
   virtual bool overflowed() = 0;
   virtual void close() = 0;
+  /// Calls `told` when an event comes to an empty queue and when the listener is closed, from any thread, so that thousands can listen without a
+  /// thread each; it must return soon. An empty function: no more. False: this door cannot tell, call next() in a thread instead.
+  virtual bool on_ready(std::function<void()> told) {
+    (void)told;
+    return false;
+  }
 };
 
 /// A way to reach an engine. Implementations are thread-safe and throw incus::Error.
@@ -169,6 +181,12 @@ public:
   /// serves the host (listeners follow core.https_address). Doors without a configuration of their own never call it.
   using ConfigHook = std::function<void(const std::map<std::string, std::string> &before, const std::map<std::string, std::string> &after)>;
   virtual void on_server_config(ConfigHook hook);
+  /// Starts what is to run when a daemon has come up (boot.autostart with its order and delays, what ran when the machine went down); returns when all
+  /// were tried. Only a daemon calls it. Doors without instances of their own do nothing.
+  virtual void start_instances() {}
+  /// Stops all that run, remembering which they were: each within its boot.host_shutdown_timeout, and within `limit` when one is given (zero: kills
+  /// at once). Returns when all have stopped.
+  virtual void stop_instances(std::optional<std::chrono::milliseconds> limit) { (void)limit; }
   /// test:// only.
   virtual void on_exec(const std::string &instance, TestExecHandler handler);
   /// Ends the door: waits for writers, then every call fails with `unavailable`. Idempotent.

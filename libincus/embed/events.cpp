@@ -29,6 +29,13 @@ public:
     std::lock_guard lock(mutex_);
     closed_ = true;
     ready_.notify_all();
+    if (told_) told_();
+  }
+  bool on_ready(std::function<void()> told) override {
+    std::lock_guard lock(mutex_);
+    told_ = std::move(told);
+    if (told_ && (closed_ || !queue_.empty())) told_();
+    return true;
   }
   bool wants(const std::string &type) const { return types_.empty() || types_.count(type); }
   void push(const Event &e) {
@@ -40,6 +47,7 @@ public:
     }
     queue_.push_back(e);
     ready_.notify_one();
+    if (told_ && queue_.size() == 1) told_();
   }
 
 private:
@@ -48,6 +56,7 @@ private:
   std::mutex mutex_;
   std::condition_variable ready_;
   std::deque<Event> queue_;
+  std::function<void()> told_;
   bool overflowed_ = false, closed_ = false;
 };
 

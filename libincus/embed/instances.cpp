@@ -37,6 +37,41 @@ std::int64_t to_number(const std::string &text, const char *what) {
   return std::stoll(text);
 }
 
+instance::ExecSpec exec_spec(ExecRequest request, std::vector<api::Stream> &streams) {
+  instance::ExecSpec e;
+  e.request = std::move(request);
+  for (auto &s : streams) {
+    if (s.role == "stdin") e.in = std::move(s.fd);
+    if (s.role == "stdout") e.out = std::move(s.fd);
+    if (s.role == "stderr") e.err = std::move(s.fd);
+  }
+  return e;
+}
+
+/// A message of the control stream of a command.
+void control(instance::Exec &session, const json::value &message) {
+  auto o = message.if_object();
+  auto *name = o ? o->if_contains("command") : nullptr;
+  if (!name || !name->is_string()) base::fail(ErrorCode::invalid_argument, "a control message must be an object with a command");
+  auto &command = name->get_string();
+  if (command == "signal") {
+    auto *number = o->if_contains("signal");
+    if (!number || !number->is_int64()) base::fail(ErrorCode::invalid_argument, "the control command \"signal\" needs a number \"signal\"");
+    return session.signal(static_cast<int>(std::clamp<std::int64_t>(number->get_int64(), -1, 65)));
+  }
+  if (command == "window-resize") {
+    auto *args = o->if_contains("args");
+    auto *size = args ? args->if_object() : nullptr;
+    auto side = [&](const char *key) {
+      auto *v = size ? size->if_contains(key) : nullptr;
+      return static_cast<int>(std::min<std::int64_t>(to_number(v && v->is_string() ? std::string(v->get_string()) : "", key), 65536));
+    };
+    auto width = side("width"), height = side("height");
+    return session.resize(width, height);
+  }
+  base::fail(ErrorCode::invalid_argument, "unknown control command {}", base::quoted(std::string_view(command)));
+}
+
 } // namespace
 
 api::Reply Engine::instances_get(api::Request &q) {
@@ -158,40 +193,40 @@ api::Reply Engine::instance_exec_post(api::Request &q) {
     if (k.empty() || k.find('=') != std::string::npos || k.find('\0') != std::string::npos || v.find('\0') != std::string::npos)
       base::fail(ErrorCode::invalid_argument, "invalid environment variable {}: a name must not be empty or hold '=', and nothing a NUL", base::quoted(k));
   if (!r.cwd.empty() && r.cwd[0] != '/') base::fail(ErrorCode::invalid_argument, "invalid working directory {}: must be an absolute path", base::quoted(r.cwd));
-  instance::ExecSpec e;
-  for (auto &s : q.streams) {
-    if (s.role == "stdin") e.in = std::move(s.fd);
-    if (s.role == "stdout") e.out = std::move(s.fd);
-    if (s.role == "stderr") e.err = std::move(s.fd);
-  }
-  auto s = spec(q, "Executing command", name, true);
-  s.class_ = "websocket";
   json::array argv;
   for (auto &a : r.command) argv.emplace_back(a);
-  bool interactive = r.interactive;
-  e.request = std::move(r);
-  // Started here, so that a stopped instance or one without a handler is refused by the call itself.
-  std::shared_ptr<instance::Exec> session = instances_->exec(project, name, std::move(e));
+  auto s = spec(q, "Executing command", name, true);
+  s.class_ = "websocket";
+  s.metadata["command"] = std::move(argv);
+  s.metadata["environment"] = api::to_json(r.environment);
+  s.metadata["interactive"] = r.interactive;
   api::Reply reply;
+  if (auto late = q.rendezvous) {
+    if (auto status = instances_->info(project, name).status; status != "Running")
+      base::fail(ErrorCode::conflict, "cannot run a command in instance {}: Instance is not running ({})", base::quoted(name), status);
+    reply.operation = operations_->start(
+        std::move(s),
+        [&](TaskOperation &op) { op.on_cancel = [late] { late->cancel(); }; },
+        [this, late, project, name, r = std::move(r)](TaskOperation &op) mutable {
+          auto streams = late->wait();
+          std::shared_ptr<instance::Exec> session = instances_->exec(project, name, exec_spec(std::move(r), streams));
+          op.set_handlers([session](const json::value &m) { control(*session, m); }, [session] { session->close(); });
+          late->on_control([session](const json::value &m) { control(*session, m); });
+          late->on_gone([session] { session->close(); });
+          int code = -1;
+          session->wait({}, code);
+          // Nothing of the client's reaches the command after its end.
+          late->on_control({});
+          late->on_gone({});
+          op.set_metadata("return", code);
+        });
+    return reply;
+  }
+  // Started here, so that a stopped instance or one without a handler is refused by the call itself.
+  std::shared_ptr<instance::Exec> session = instances_->exec(project, name, exec_spec(std::move(r), q.streams));
   reply.operation = operations_->start(
-      std::move(s),
-      [&](TaskOperation &op) {
-        op.on_cancel = [session] { session->close(); };
-        op.on_control = [session](const json::value &m) {
-          auto &o = m.as_object();
-          auto command = o.at("command").as_string();
-          if (command == "signal") return session->signal(static_cast<int>(o.at("signal").as_int64()));
-          if (command == "window-resize") {
-            auto &args = o.at("args").as_object();
-            return session->resize(static_cast<int>(to_number(std::string(args.at("width").as_string()), "width")),
-                                   static_cast<int>(to_number(std::string(args.at("height").as_string()), "height")));
-          }
-          base::fail(ErrorCode::invalid_argument, "unknown control command {}", base::quoted(std::string_view(command)));
-        };
-      },
-      [session, argv, interactive](TaskOperation &op) {
-        op.set_metadata("command", argv);
-        op.set_metadata("interactive", interactive);
+      std::move(s), [&](TaskOperation &op) { op.set_handlers([session](const json::value &m) { control(*session, m); }, [session] { session->close(); }); },
+      [session](TaskOperation &op) {
         int code = -1;
         session->wait({}, code);
         op.set_metadata("return", code);

@@ -45,8 +45,8 @@ void TaskOperation::cancel() {
     if (!info_.may_cancel)
       base::fail(ErrorCode::not_supported, "operation {} ({}) cannot be cancelled: wait for it", info_.id, info_.description);
     tell = on_cancel;
+    cancel_ = true;
   }
-  cancel_ = true;
   if (tell) tell();
 }
 
@@ -59,6 +59,30 @@ void TaskOperation::control(const boost::json::value &message) {
   }
   if (!tell) base::fail(ErrorCode::not_supported, "operation {} takes no control messages", info().id);
   tell(message);
+}
+
+bool TaskOperation::on_end(std::function<void()> told) {
+  {
+    std::lock_guard lock(mutex_);
+    if (!done_) {
+      to_tell_.push_back(std::move(told));
+      return true;
+    }
+  }
+  told();
+  return true;
+}
+
+void TaskOperation::set_handlers(std::function<void(const boost::json::value &)> control, std::function<void()> cancel) {
+  std::function<void()> late;
+  {
+    std::lock_guard lock(mutex_);
+    on_control.swap(control);
+    on_cancel.swap(cancel);
+    // Asked for before there was anything to end.
+    if (cancel_) late = on_cancel;
+  }
+  if (late) late();
 }
 
 void TaskOperation::set_metadata(const std::string &key, boost::json::value value) {
@@ -106,6 +130,7 @@ void TaskOperation::finish(std::exception_ptr f) {
     auto cancel = std::exchange(on_cancel, {});
     lock.unlock();
   }
+  std::vector<std::function<void()>> tell;
   {
     std::lock_guard lock(mutex_);
     failure_ = f;
@@ -134,8 +159,10 @@ void TaskOperation::finish(std::exception_ptr f) {
     }
     done_ = true;
     ended_at_ = std::chrono::steady_clock::now();
+    tell.swap(to_tell_);
     ended_.notify_all();
   }
+  for (auto &t : tell) t();
   publish();
 }
 
@@ -154,6 +181,7 @@ std::shared_ptr<TaskOperation> Operations::start(OperationSpec spec, const std::
   i.status_code = running;
   i.resources = std::move(spec.resources);
   i.may_cancel = spec.may_cancel;
+  op->metadata_ = std::move(spec.metadata);
   i.location = "none";
   if (setup) setup(*op);
   {

@@ -26,6 +26,7 @@ public:
   void rethrow() override;
   void cancel() override;
   void control(const boost::json::value &message) override;
+  bool on_end(std::function<void()> told) override;
 
   // For the task itself.
   void set_metadata(const std::string &key, boost::json::value value);
@@ -36,6 +37,8 @@ public:
   void progress(const std::string &stage, std::uint64_t done, std::uint64_t total);
   std::function<void(const boost::json::value &)> on_control;
   std::function<void()> on_cancel;
+  /// Both, once the operation runs.
+  void set_handlers(std::function<void(const boost::json::value &)> control, std::function<void()> cancel);
 
 private:
   friend class Operations;
@@ -49,6 +52,7 @@ private:
   boost::json::object metadata_;
   std::exception_ptr failure_;
   bool done_ = false;
+  std::vector<std::function<void()>> to_tell_;
   std::atomic<bool> cancel_{false};
   std::chrono::steady_clock::time_point last_progress_{}, ended_at_{};
   EventHub *hub_ = nullptr;
@@ -60,6 +64,7 @@ struct OperationSpec {
   std::string project = "default";
   std::map<std::string, std::vector<std::string>> resources;
   bool may_cancel = false;
+  boost::json::object metadata; ///< from the start on
 };
 
 class Operations {

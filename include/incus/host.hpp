@@ -47,6 +47,33 @@ struct ServerInfo {
   Json environment;        ///< kernel, architectures, driver, storage, server name and version
 };
 
+/// One call of the REST API with all that belongs to it. Host::request is the short form.
+struct RawCall {
+  std::string method, path;                   ///< the path with its query
+  std::string body;                           ///< a JSON document, or empty
+  Etag if_match;
+  std::map<std::string, std::string> headers; ///< "X-Incus-type", ...; names in any case
+  /// Descriptors by role: "body" (bytes sent instead of JSON), "image", "metadata" and "rootfs" (import), "stdin", "stdout" and "stderr"
+  /// (exec, console). They are duplicated; the caller keeps its own.
+  std::vector<std::pair<std::string, int>> streams;
+};
+
+/// Its answer.
+struct RawReply {
+  std::string metadata;                       ///< JSON document; of an asynchronous row the operation's
+  Etag etag;
+  std::optional<Operation> operation;         ///< asynchronous rows
+  std::map<std::string, std::string> headers; ///< lower case
+  /// Bytes of a row that answers no JSON. The caller reads each `fd` to its end and closes it.
+  struct Body {
+    std::string name, content_type;
+    int fd = -1;
+    std::int64_t size = -1;                   ///< -1: not known
+  };
+  std::vector<Body> bodies;
+  std::string location;                       ///< of what was created
+};
+
 /// What a test registers with a `test://` host to answer exec: gets the request and stdin, returns the result.
 using TestExecHandler = std::function<ExecResult(const std::string &instance, const ExecRequest &, const std::string &input)>;
 
@@ -113,6 +140,9 @@ public:
   /// Any row of the REST API: `body` and the result are JSON documents (the reply's `metadata`). Asynchronous rows
   /// return the operation's document and go on in the background.
   std::string request(const std::string &method, const std::string &path_and_query, const std::string &body = {});
+
+  /// As request(), with headers, entity tags and streams in both directions.
+  RawReply call(const RawCall &call);
 
   /// test:// only: answers exec in `instance` ("" means any instance). `not_supported` on other doors.
   void on_exec(const std::string &instance, TestExecHandler handler);

@@ -19,6 +19,12 @@ api::Session &live(const std::shared_ptr<api::Session> &session) {
   return *session;
 }
 
+std::string lower(std::string text) {
+  for (auto &c : text)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  return text;
+}
+
 Request list(const char *recursion) { return with_query(at({}), "recursion", recursion); }
 
 } // namespace
@@ -141,6 +147,30 @@ std::string Host::request(const std::string &method, const std::string &path_and
   if (row->kind == Kind::async || (reply.operation && row->id != RowId::operation_get))
     return json::serialize(to_json(guarded(session_, std::move(reply.operation)).info()));
   return json::serialize(reply.metadata);
+}
+
+RawReply Host::call(const RawCall &call) {
+  auto [row, request] = route(call.method, call.path);
+  if (!call.body.empty()) request.body = parse_json(call.body, "the request's body");
+  request.if_match = call.if_match;
+  for (auto &[name, value] : call.headers) request.headers[lower(name)] = value;
+  for (auto &[role, fd] : call.streams) request.streams.push_back({role, base::dup_fd(fd)});
+  auto reply = perform(session_, row->id, std::move(request));
+  RawReply out;
+  out.etag = std::move(reply.etag);
+  out.location = std::move(reply.location);
+  for (auto &[name, value] : reply.headers) out.headers[lower(name)] = value;
+  for (auto &b : reply.bodies) out.bodies.push_back({b.name, b.content_type, b.fd.release(), b.size});
+  if (row->kind == Kind::async || (reply.operation && row->id != RowId::operation_get)) {
+    if (reply.operation) {
+      auto op = guarded(session_, std::move(reply.operation));
+      out.metadata = json::serialize(to_json(op.info()));
+      out.operation = std::move(op);
+      return out;
+    }
+  }
+  out.metadata = json::serialize(reply.metadata);
+  return out;
 }
 
 void Host::on_exec(const std::string &instance, TestExecHandler handler) { live(session_).door().on_exec(instance, std::move(handler)); }

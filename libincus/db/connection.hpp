@@ -30,6 +30,15 @@ protected:
 /// Thread-safe: statements of one thread never interleave with a transaction of another. Throws incus::Error: no_space when
 /// the disk is full (nothing of the transaction stays), permission_denied when read-only, corrupt, already_exists for a
 /// unique constraint, internal otherwise.
+/// What a statement of an administrator's own answered.
+struct Answer {
+  using Cell = std::variant<std::nullptr_t, std::int64_t, double, std::string>;
+  bool select = false;             ///< it has columns
+  std::vector<std::string> columns;
+  std::vector<std::vector<Cell>> rows;
+  std::int64_t changed = 0;        ///< rows it changed itself, without what followed by foreign keys
+};
+
 class Connection {
 public:
   using RowFn = std::function<void(const Row &)>;
@@ -41,6 +50,11 @@ public:
   /// Several statements without arguments (schema steps).
   virtual void script(const char *sql) = 0;
   virtual std::int64_t last_id() = 0;
+  /// An administrator's statements, separated by ';', each in a transaction of its own (or all in the caller's). Those that would change
+  /// the connection and not the data (BEGIN, ATTACH, most PRAGMAs with a value) are refused.
+  virtual std::vector<Answer> statements(std::string_view sql) = 0;
+  /// Everything committed is in the store's main file when it returns.
+  virtual void checkpoint() = 0;
   /// Commits what the closure did, or rolls it back when it throws. The closure may run twice and must do no host work.
   /// A transaction inside one joins it.
   virtual void transaction(const std::function<void()> &body) = 0;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <fcntl.h>
 #include <sqlite3.h>
 
@@ -29,6 +30,26 @@ ErrorCode code_of(int rc) {
   }
   if (rc == SQLITE_CONSTRAINT_UNIQUE || rc == SQLITE_CONSTRAINT_PRIMARYKEY) return ErrorCode::already_exists;
   return ErrorCode::internal;
+}
+
+/// What statements from outside may do: anything to the data, nothing to the connection that the engine works with.
+int authorize(void *, int action, const char *first, const char *second, const char *, const char *) {
+  static constexpr const char *asking[] = {"table_info", "table_xinfo", "table_list", "index_info", "index_xinfo", "index_list", "foreign_key_list",
+                                           "foreign_key_check", "foreign_keys", "integrity_check", "quick_check"};
+  if (action == SQLITE_TRANSACTION || action == SQLITE_SAVEPOINT || action == SQLITE_ATTACH || action == SQLITE_DETACH) return SQLITE_DENY;
+  if (action != SQLITE_PRAGMA || !second) return SQLITE_OK;
+  return std::any_of(std::begin(asking), std::end(asking), [&](auto *a) { return sqlite3_stricmp(first, a) == 0; }) ? SQLITE_OK : SQLITE_DENY;
+}
+
+Answer::Cell cell(sqlite3_stmt *s, int c) {
+  switch (sqlite3_column_type(s, c)) {
+  case SQLITE_NULL: return nullptr;
+  case SQLITE_INTEGER: return std::int64_t(sqlite3_column_int64(s, c));
+  case SQLITE_FLOAT: return sqlite3_column_double(s, c);
+  default: break;
+  }
+  auto *p = static_cast<const char *>(sqlite3_column_blob(s, c));
+  return p ? std::string(p, static_cast<std::size_t>(sqlite3_column_bytes(s, c))) : std::string();
 }
 
 class SqliteRow final : public Row {
@@ -77,6 +98,30 @@ public:
   }
 
   std::int64_t last_id() override { return sqlite3_last_insert_rowid(db_); }
+
+  std::vector<Answer> statements(std::string_view sql) override {
+    std::lock_guard lock(mutex_);
+    if (sql.find('\0') != sql.npos) base::fail(ErrorCode::invalid_argument, "SQL text must not hold NUL characters");
+    std::vector<Answer> out;
+    while (!sql.empty()) {
+      Answer a;
+      std::size_t used = 0;
+      bool any = false;
+      transaction([&] {
+        a = {};
+        any = one_statement(sql, used, a);
+      });
+      if (any) out.push_back(std::move(a));
+      sql.remove_prefix(used);
+    }
+    return out;
+  }
+
+  void checkpoint() override {
+    std::lock_guard lock(mutex_);
+    sys::FaultScope fault("checkpoint");
+    script("PRAGMA wal_checkpoint(TRUNCATE)");
+  }
 
   void set_durable(bool on) override {
     std::lock_guard lock(mutex_);
@@ -161,6 +206,36 @@ private:
     std::string key;
     sqlite3_stmt *stmt = nullptr;
   };
+
+  /// Runs the first statement; `used` is where SQLite saw its end. False for white space and comments.
+  bool one_statement(std::string_view sql, std::size_t &used, Answer &a) {
+    struct Statement {
+      sqlite3_stmt *s = nullptr;
+      ~Statement() { sqlite3_finalize(s); }
+    } st;
+    const char *tail = nullptr;
+    sqlite3_set_authorizer(db_, authorize, nullptr);
+    int rc = sqlite3_prepare_v2(db_, sql.data(), static_cast<int>(sql.size()), &st.s, &tail);
+    sqlite3_set_authorizer(db_, nullptr, nullptr);
+    auto refuse = [&](int code) {
+      std::string why = code == SQLITE_AUTH ? "transactions, attached stores and settings of the connection are not for statements from outside" : sqlite3_errmsg(db_);
+      base::fail((code & 0xff) == SQLITE_ERROR ? ErrorCode::invalid_argument : code_of(code), "store {}: {}", path_, why);
+    };
+    if (rc != SQLITE_OK) refuse(rc);
+    used = static_cast<std::size_t>(tail - sql.data());
+    if (!st.s) return false;
+    int columns = sqlite3_column_count(st.s);
+    a.select = columns > 0;
+    for (int c = 0; c < columns; c++) a.columns.emplace_back(sqlite3_column_name(st.s, c));
+    auto before = sqlite3_total_changes64(db_);
+    while ((rc = sqlite3_step(st.s)) == SQLITE_ROW) {
+      auto &row = a.rows.emplace_back();
+      for (int c = 0; c < columns; c++) row.push_back(cell(st.s, c));
+    }
+    if (rc != SQLITE_DONE) refuse(rc);
+    if (sqlite3_total_changes64(db_) != before) a.changed = sqlite3_changes64(db_);
+    return true;
+  }
 
   [[noreturn]] void fail(int rc, const std::string &why) const { base::fail(code_of(rc), "store {}: {}", path_, why); }
 

@@ -119,8 +119,13 @@ CREATE TABLE images_source (id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, image
 CREATE VIEW instances_config_view AS SELECT p.name AS project, i.name AS instance, c.key AS key, c.value AS value
   FROM instances_config c JOIN instances i ON i.id = c.instance_id JOIN projects p ON p.id = i.project_id;
 CREATE TRIGGER warnings_of_instance AFTER DELETE ON instances BEGIN
-  DELETE FROM warnings WHERE entity_type_code = 1 AND entity_id = OLD.id;
+  DELETE FROM warnings WHERE entity_type_code IN (0, 5) AND entity_id = OLD.id;
 END;
+CREATE TRIGGER warnings_of_image AFTER DELETE ON images BEGIN DELETE FROM warnings WHERE entity_type_code = 1 AND entity_id = OLD.id; END;
+CREATE TRIGGER warnings_of_profile AFTER DELETE ON profiles BEGIN DELETE FROM warnings WHERE entity_type_code = 2 AND entity_id = OLD.id; END;
+CREATE TRIGGER warnings_of_project AFTER DELETE ON projects BEGIN DELETE FROM warnings WHERE entity_type_code = 3 AND entity_id = OLD.id; END;
+CREATE TRIGGER warnings_of_certificate AFTER DELETE ON certificates BEGIN DELETE FROM warnings WHERE entity_type_code = 4 AND entity_id = OLD.id; END;
+CREATE TRIGGER warnings_of_pool AFTER DELETE ON storage_pools BEGIN DELETE FROM warnings WHERE entity_type_code = 12 AND entity_id = OLD.id; END;
 )sql";
 
 constexpr const char *local_2 = R"sql(

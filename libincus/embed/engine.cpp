@@ -12,6 +12,8 @@
 #include "base/ids.hpp"
 #include "base/names.hpp"
 #include "base/time.hpp"
+#include "embed/host_conditions.hpp"
+#include "embed/patches.hpp"
 #include "instance/lxc/runtime.hpp"
 
 namespace incus::embed {
@@ -23,8 +25,7 @@ Engine::Engine(const std::string &directory, const OpenOptions &options) : optio
     base::fail(ErrorCode::invalid_argument, "remove_directory needs auto_destroy: instances that outlive the process need their directory");
   directory_ = std::make_unique<StateDirectory>(directory, options.takeover_timeout, log_);
   auto &dir = directory_->path();
-  global_ = db::open_sqlite(dir + "/database/global/db.bin");
-  local_ = db::open_sqlite(dir + "/database/local.db");
+  open_stores(dir, log_, global_, local_);
   files_ = image::files_in(dir + "/images");
   instance::lxc::Options o;
   o.directory = dir;
@@ -41,6 +42,7 @@ Engine::Engine(const std::string &directory, const OpenOptions &options) : optio
   if (!same_boot) db::set_config(*local_, "core.boot_id", boot);
   journal_->recover_all();
   instances_->reconcile(same_boot);
+  tell_conditions(*global_, host_conditions());
 }
 
 Engine::Engine(const OpenOptions &options) : options_(options), log_(options.log) {
@@ -57,6 +59,7 @@ void Engine::wire(const std::string &directory, std::span<const storage::DriverI
   db::upgrade(*global_, db::global_steps(), "the store of " + (directory.empty() ? "test://" : directory));
   db::upgrade(*local_, db::local_steps(), "the local store of " + (directory.empty() ? "test://" : directory));
   fill_store();
+  run_once(*global_, *local_, log_);
   journal_ = std::make_unique<db::Journal>(*local_, log_);
   operations_ = std::make_unique<Operations>(events_, log_);
   if (!options_.storage_driver.empty() && std::none_of(drivers.begin(), drivers.end(), [&](auto *d) { return options_.storage_driver == d->name; }))

@@ -47,6 +47,8 @@ template <class T> bool is_empty(const T &v) {
     return v.empty();
   else if constexpr (std::is_arithmetic_v<T>)
     return v == T{};
+  else if constexpr (is_optional<T>::value)
+    return !v;
   else
     return false;
 }
@@ -55,7 +57,7 @@ template <class T> bool is_empty(const T &v) {
 json::value parse_json(std::string_view text, const char *what);
 
 template <class T> json::value to_json(const T &v, const json::storage_ptr &sp = {}) {
-  if constexpr (std::is_same_v<T, bool>) {
+  if constexpr (std::is_same_v<T, bool> || std::is_floating_point_v<T>) {
     return json::value(v, sp);
   } else if constexpr (std::is_integral_v<T>) {
     if constexpr (std::is_signed_v<T>)
@@ -116,6 +118,9 @@ template <class T> void from_json(const json::value &j, T &out, const std::strin
     if constexpr (std::is_same_v<T, bool>) {
       if (!j.is_bool()) wrong_type(where, "true or false");
       out = j.get_bool();
+    } else if constexpr (std::is_floating_point_v<T>) {
+      if (!j.is_number()) wrong_type(where, "a number");
+      out = j.to_number<T>();
     } else if constexpr (std::is_integral_v<T>) {
       if (j.is_int64() && std::in_range<T>(j.get_int64()))
         out = static_cast<T>(j.get_int64());

@@ -1,0 +1,302 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the `incus` command prints and does, against the official client on the same server, and on an engine without a daemon."""
+
+import json
+import os
+import pty
+import re
+import select
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from conftest import PROGRAM, Client, Pair
+
+FORMATS = ["table", "compact", "csv", "csv,header", "table,noheader", "json", "yaml"]
+LISTS = [
+    ["list"],
+    ["list", "c1"],
+    ["list", "status=running"],
+    ["list", "user.a=b"],
+    ["list", "--all-projects"],
+    ["list", "--fast"],
+    ["list", "-c", "nsatSPdelfbFc,user.a:A,volatile.base_image:BASE:8"],
+    ["profile", "list"],
+    ["project", "list"],
+    ["image", "list"],
+    ["image", "list", "-c", "LfFpdaetsu"],
+    ["image", "alias", "list"],
+    ["storage", "list"],
+    ["storage", "volume", "list", "default"],
+    ["network", "list"],
+    ["snapshot", "list", "c1"],
+    ["warning", "list", "--all"],
+    ["config", "trust", "list"],
+    ["config", "template", "list", "c1"],
+    ["remote", "list"],
+    ["alias", "list"],
+]
+SHOWS = [
+    ["config", "show"],
+    ["config", "show", "c1"],
+    ["config", "show", "c1", "--expanded"],
+    ["config", "show", "c1/s0"],
+    ["config", "get", "c1", "user.a"],
+    ["config", "get", "c1", "limits.memory", "-e"],
+    ["config", "get", "c1", "description", "-p"],
+    ["config", "get", "c1", "profiles", "-p"],
+    ["config", "metadata", "show", "c1"],
+    ["config", "device", "list", "c1"],
+    ["config", "device", "show", "c1"],
+    ["profile", "show", "default"],
+    ["profile", "show", "web"],
+    ["profile", "get", "web", "user.note"],
+    ["profile", "device", "show", "default"],
+    ["project", "show", "p1"],
+    ["project", "get", "p1", "features.images"],
+    ["project", "get-current"],
+    ["project", "info", "p1"],
+    ["image", "info", "busybox"],
+    ["image", "show", "busybox"],
+    ["image", "get-property", "busybox", "os"],
+    ["info", "c1"],
+    ["info"],
+    ["info", "--resources"],
+    ["storage", "show", "default"],
+    ["storage", "info", "default"],
+    ["storage", "volume", "show", "default", "container/c1"],
+    ["snapshot", "show", "c1", "s0"],
+    ["network", "info", "lo"],
+    ["query", "/1.0/profiles/web"],
+    ["query", "/1.0/instances/c1/state"],
+    ["query", "--raw", "/1.0/projects"],
+    ["version"],
+    ["remote", "get-default"],
+    ["admin", "init", "--dump"],
+    ["admin", "sql", "global", "SELECT name, description FROM profiles ORDER BY id"],
+]
+# Numbers that differ from one moment to the next.
+MOVING = re.compile(r"(Processes|Free|Used|Average|Frequency|space used|Bytes \w+|Packets \w+): .*")
+
+
+def same(ours: subprocess.CompletedProcess[str], theirs: subprocess.CompletedProcess[str]) -> None:
+    assert MOVING.sub(r"\1", ours.stdout) == MOVING.sub(r"\1", theirs.stdout)
+    assert ours.returncode == theirs.returncode
+
+
+@pytest.mark.parametrize("args", LISTS, ids=" ".join)
+@pytest.mark.parametrize("how", FORMATS)
+def test_lists_are_those_of_the_official_client(pair: Pair, args: list[str], how: str) -> None:
+    same(pair.ours.run(*args, "--format", how), pair.official.run(*args, "--format", how))
+
+
+@pytest.mark.parametrize("args", SHOWS, ids=" ".join)
+def test_records_are_shown_as_by_the_official_client(pair: Pair, args: list[str]) -> None:
+    same(pair.ours.run(*args), pair.official.run(*args))
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["list", "-c", "nX"],
+        ["list", "-f", "bad"],
+        ["list", "-f", "csv,bad"],
+        ["list", "--all-projects", "--project", "p1"],
+        ["list", "nobody:"],
+        ["config", "get", "c1", "nothing", "-p"],
+        ["config", "unset", "c1", "user.missing"],
+        ["config", "device", "get", "c1", "none", "x"],
+        ["config", "device", "remove", "c1", "root"],
+        ["delete", "c2"],
+        ["exec", "-t", "-T", "c2", "--", "true"],
+        ["query", "-X", "BAD", "/1.0"],
+        ["query", "1.0"],
+        ["storage", "volume", "list", "default", "-c", "L"],
+        ["profile", "remove", "c10", "web"],
+        ["nonsense"],
+    ],
+    ids=" ".join,
+)
+def test_refusals_say_the_same(pair: Pair, args: list[str]) -> None:
+    ours, theirs = pair.ours.run(*args, check=False), pair.official.run(*args, check=False)
+    assert ours.returncode == theirs.returncode != 0
+    assert ours.stderr == theirs.stderr
+
+
+def test_changes_are_seen_by_the_official_client(pair: Pair) -> None:
+    ours, official = pair.ours, pair.official
+    ours("config", "set", "c10", "limits.memory=1GiB", "user.x=1=2")
+    assert official("config", "get", "c10", "limits.memory") == "1GiB\n"
+    assert official("config", "get", "c10", "user.x") == "1=2\n"
+    ours("config", "unset", "c10", "user.x")
+    assert official("config", "get", "c10", "user.x") == "\n"
+    ours("config", "set", "c10", "-p", "description=said")
+    assert official("config", "get", "c10", "-p", "description") == "said\n"
+    assert ours("config", "device", "add", "c10", "d0", "none") == "Device d0 added to c10\n"
+    assert official("config", "device", "list", "c10") == "d0\n"
+    assert ours("config", "device", "override", "c10", "root", "size=1GiB") == "Device root overridden for c10\n"
+    assert official("config", "device", "get", "c10", "root", "size") == "1GiB\n"
+    assert ours("config", "device", "remove", "c10", "d0", "root") == "Device d0, root removed from c10\n"
+    assert ours("profile", "create", "tmp", "--description", "x", input="config: {user.k: '1'}") == "Profile tmp created\n"
+    assert official("profile", "get", "tmp", "user.k") == "1\n"
+    ours("profile", "edit", "tmp", input="config: {user.k: true}\ndescription: y\n")
+    assert official("profile", "get", "tmp", "user.k") == "true\n"
+    assert ours("profile", "assign", "c10", "default,tmp") == "Profiles default,tmp applied to c10\n"
+    assert ours("profile", "remove", "c10", "tmp") == "Profile tmp removed from c10\n"
+    assert ours("profile", "rename", "tmp", "tmp2") == "Profile tmp renamed to tmp2\n"
+    assert ours("profile", "delete", "tmp2") == "Profile tmp2 deleted\n"
+    ours("snapshot", "create", "c10", "a", "--no-expiry")
+    ours("snapshot", "rename", "c10", "a", "b")
+    assert official("snapshot", "list", "c10", "-f", "csv", "-c", "n") == "b\n"
+    ours("snapshot", "restore", "c10", "b")
+    ours("copy", "c10", "c11")
+    ours("rename", "c11", "c12")
+    assert official("list", "c12", "-f", "csv", "-c", "n") == "c12\n"
+    ours("delete", "c12")
+    ours("snapshot", "delete", "c10", "b")
+
+
+def test_life_of_an_instance(pair: Pair) -> None:
+    ours = pair.ours
+    assert ours("launch", "busybox", "c20").startswith("Launching c20\n")
+    assert "c20,RUNNING" in ours("list", "-c", "ns", "-f", "csv")
+    done = ours.run("exec", "c20", "--env", "A=b c", "--cwd", "/tmp", "--", "sh", "-c", 'cat; echo "$A"; pwd; echo bad >&2; exit 7', input="in\n", check=False)
+    assert (done.stdout, done.stderr, done.returncode) == ("in\nb c\n/tmp\n", "bad\n", 7)
+    ours("pause", "c20")
+    assert "FROZEN" in ours("list", "c20")
+    ours("start", "c20")
+    ours("restart", "-f", "c20")
+    ours("stop", "-f", "c20")
+    ours("delete", "c20")
+
+
+def test_files(pair: Pair, tmp_path: Path) -> None:
+    ours = pair.ours
+    source = tmp_path / "file"
+    source.write_text("content\n")
+    ours("file", "push", str(source), "c2/root/new/file", "-p", "--mode", "0640", "--uid", "0", "--gid", "0")
+    assert ours("file", "pull", "c2/root/new/file", "-") == "content\n"
+    assert ours("exec", "c2", "--", "stat", "-c", "%a %u", "/root/new/file") == "640 0\n"
+    ours("file", "push", "-", "c2/root/new/piped", input="piped")
+    tree = tmp_path / "tree"
+    (tree / "sub").mkdir(parents=True)
+    (tree / "sub" / "a").write_text("a")
+    (tree / "link").symlink_to("sub/a")
+    ours("file", "push", "-r", str(tree), "c2/root/new")
+    ours("file", "pull", "-r", "c2/root/new/tree", str(tmp_path / "back"))
+    assert (tmp_path / "back/tree/sub/a").read_text() == "a"
+    assert os.readlink(tmp_path / "back/tree/link") == "sub/a"
+    ours("file", "create", "--type=symlink", "c2/root/new/s", "/etc")
+    ours("file", "delete", "-f", "c2/root/new")
+    assert ours.run("file", "pull", "c2/root/new/file", "-", check=False).returncode == 1
+
+
+def test_images(pair: Pair, image: Path, tmp_path: Path) -> None:
+    ours, official = pair.ours, pair.official
+    fingerprint = official("image", "list", "-f", "csv", "-c", "F").strip()
+    ours("image", "export", "busybox", str(tmp_path))
+    exported = [f for f in tmp_path.iterdir() if f.is_file()]
+    assert len(exported) == 1 and exported[0].read_bytes() == image.read_bytes()
+    ours("image", "set-property", "busybox", "k", "v")
+    assert official("image", "get-property", "busybox", "k") == "v\n"
+    ours("image", "unset-property", "busybox", "k")
+    ours("image", "alias", "create", "third", fingerprint)
+    ours("image", "alias", "rename", "third", "fourth")
+    ours("image", "alias", "delete", "fourth")
+    out = ours("publish", "c1/s0", "--alias", "published", "os=mine")
+    published = out.split()[-1]
+    assert official("image", "get-property", "published", "os") == "mine\n"
+    ours("image", "delete", published)
+
+
+def test_shell_on_a_terminal_follows_its_size(pair: Pair) -> None:
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ.update(pair.ours.env)
+        os.environ["TERM"] = "xterm"
+        os.execv(PROGRAM, ["incus", "exec", "c2", "--", "sh", "-c", "stty size; read x; stty size; exit 5"])
+    import fcntl
+    import struct
+    import termios
+
+    def until(text: bytes) -> bytes:
+        seen, deadline = b"", time.monotonic() + 30
+        while not re.search(text, seen):
+            assert time.monotonic() < deadline, seen
+            if select.select([terminal], [], [], 1)[0]:
+                seen += os.read(terminal, 4096)
+        return seen
+
+    until(rb"\d+ \d+\r\n")
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 99, 0, 0))
+    time.sleep(0.3)
+    os.write(terminal, b"\n")
+    until(rb"33 99\r\n")
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 5
+    os.close(terminal)
+
+
+def test_monitor_shows_lifecycle_events(pair: Pair) -> None:
+    monitor = subprocess.Popen([PROGRAM, "monitor", "--type", "lifecycle", "-f", "json"], env={**os.environ, **pair.ours.env}, stdout=subprocess.PIPE, text=True)
+    try:
+        time.sleep(0.5)
+        pair.ours("config", "set", "c10", "user.seen=1")
+        assert monitor.stdout
+        event = json.loads(monitor.stdout.readline())
+        assert event["type"] == "lifecycle"
+    finally:
+        monitor.kill()
+        monitor.wait()
+
+
+def test_engine_without_a_daemon(embedded: Client, image: Path) -> None:
+    """Import, launch, run, snapshot and delete, each by a process of its own."""
+    out = embedded("image", "import", str(image), "--alias", "busybox")
+    assert "Image imported with fingerprint: " in out
+    assert embedded("create", "busybox", "c1", "-c", "user.a=b").startswith("Creating c1\n")
+    assert embedded("config", "get", "c1", "user.a") == "b\n"
+    assert embedded("list", "-f", "csv", "-c", "nsa") == f"c1,STOPPED,{os.uname().machine}\n"
+    embedded("snapshot", "create", "c1", "s0")
+    assert embedded("snapshot", "list", "c1", "-f", "csv", "-c", "n") == "s0\n"
+    embedded("delete", "c1")
+    assert embedded("list", "-f", "json") == "[]\n"
+
+
+def test_aliases_of_the_user(embedded: Client) -> None:
+    embedded("alias", "add", "names", "list -c n -f csv")
+    embedded("create", "--empty", "c1")
+    assert embedded("names") == "c1\n"
+    assert embedded("alias", "list", "-f", "csv") == "names,list -c n -f csv\n"
+    embedded("alias", "remove", "names")
+    assert embedded.run("names", check=False).stderr == 'Error: unknown command "names" for "incus"\n'
+
+
+def test_remotes_are_kept_in_the_official_file(embedded: Client) -> None:
+    embedded("remote", "add", "elsewhere", "https://images.example.org", "--protocol=simplestreams")
+    embedded("remote", "rename", "elsewhere", "there")
+    text = Path(embedded.env["INCUS_CONF"], "config.yml").read_text()
+    assert "default-remote: local\n" in text
+    assert "  there:\n    addr: https://images.example.org\n    protocol: simplestreams\n    public: true\n" in text
+    embedded("remote", "remove", "there")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts(embedded: Client, shell: str) -> None:
+    assert "incus completion words" in embedded("completion", shell)
+    assert embedded("completion", "words", "--", "config", "de") == "device\n"
+    assert "--columns\n" in embedded("completion", "words", "--", "list", "--c")
+
+
+def walk(client: Client, path: list[str]) -> int:
+    text = client(*path, "--help")
+    assert text.startswith("Description:\n") and "\nUsage:\n  incus " in text
+    found = 1
+    block = re.search(r"Available Commands:\n((?:  .*\n)+)", text)
+    for line in block[1].splitlines() if block else []:
+        found += walk(client, [*path, line.split()[0]])
+    return found
+
+
+def test_every_verb_has_help(embedded: Client) -> None:
+    assert walk(embedded, []) > 120

@@ -138,7 +138,7 @@ constexpr Shape shapes[] = {
       "server_event_mode:s server_name:s server_pid:i server_version:s storage:s storage_version:s "
       "storage_supported_drivers:[ServerStorageDriverInfo"},
     {"ServerPut", "config:{s"},
-    {"ServerStorageDriverInfo", ""},
+    {"ServerStorageDriverInfo", "name:s version:s remote:b"},
     {"ServerUntrusted", "config:{s api_extensions:[s api_status:s api_version:s auth:s public:b auth_methods:[s"},
     {"Settings", "default-remote:s remotes:{RemoteEntry aliases:{s"},
     {"SqlResult", "type:s columns:[s rows:[[a rows_affected:i"},

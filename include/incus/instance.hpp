@@ -32,6 +32,7 @@ struct InstanceCreate {
   bool stateful = false;
   bool start = false;       ///< start it in the same operation
   InstanceSource source;
+  std::string instance_type; ///< limits by size: "c2-m4" is 2 CPUs and 4 GiB; what `config` says goes first
 };
 
 /// PUT /1.0/instances/{name}: what is absent here is removed from the instance.

@@ -19,11 +19,26 @@ json::value parse_json(std::string_view text, const char *what) {
   return v;
 }
 
+json::value to_json_instance(const InstanceInfo &info, const json::storage_ptr &sp) {
+  auto v = to_json(info, sp);
+  // "Never" is another day here than everywhere else.
+  if (info.last_used_at == Time{}) v.get_object()["last_used_at"] = "1970-01-01T00:00:00Z";
+  return v;
+}
+
+json::value to_json_state(const InstanceState &state, const json::storage_ptr &sp) {
+  auto v = to_json(state, sp);
+  auto &o = v.get_object();
+  if (state.network.empty()) o["network"] = nullptr;
+  o.emplace("os_info", nullptr);
+  return v;
+}
+
 json::value to_json_full(const InstanceFull &full, const json::storage_ptr &sp) {
-  auto v = to_json(full.info, sp);
+  auto v = to_json_instance(full.info, sp);
   auto &o = v.get_object();
   o.emplace("backups", nullptr);
-  o.emplace("state", to_json(full.state, sp));
+  o.emplace("state", full.state ? to_json_state(*full.state, sp) : json::value(nullptr, sp));
   if (full.snapshots.empty())
     o.emplace("snapshots", nullptr);
   else

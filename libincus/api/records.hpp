@@ -140,7 +140,8 @@ template <> struct Record<InstanceCreate> {
   static constexpr auto fields =
       std::make_tuple(field("name", &T::name), field("type", &T::type), field("architecture", &T::architecture), field("config", &T::config),
                       field("description", &T::description), field("devices", &T::devices), field("ephemeral", &T::ephemeral), field("profiles", &T::profiles),
-                      field_opt("restore", &T::restore), field("stateful", &T::stateful), field("start", &T::start), field("source", &T::source));
+                      field_opt("restore", &T::restore), field("stateful", &T::stateful), field("start", &T::start), field("source", &T::source),
+                      field_opt("instance_type", &T::instance_type));
 };
 template <> struct Record<InstanceUpdate> {
   using T = InstanceUpdate;
@@ -208,6 +209,9 @@ template <> struct Record<ExecRequest> {
                                                  field("width", &T::width), field("height", &T::height));
 };
 
+/// As clients of REST read them: to_json() but for values that have a form of their own there.
+json::value to_json_instance(const InstanceInfo &info, const json::storage_ptr &sp = {});
+json::value to_json_state(const InstanceState &state, const json::storage_ptr &sp = {});
 /// recursion=2 has the state and the snapshots beside the instance's own fields.
 json::value to_json_full(const InstanceFull &full, const json::storage_ptr &sp = {});
 InstanceFull full_from_json(const json::value &j);

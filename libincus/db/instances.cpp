@@ -153,6 +153,7 @@ std::vector<SnapshotRow> snapshots(Connection &c, std::int64_t instance_id) {
             s.stateful = r.flag(4);
             s.description = r.text(5);
             s.expires_at = time_of(r, 6);
+            if (s.expires_at != Time{}) s.expires_text = r.text(6);
             s.architecture = architecture_name(r.number(7));
             s.ephemeral = r.flag(8);
             s.profiles = names_of(r.text(9));
@@ -187,8 +188,8 @@ void insert_snapshot(Connection &c, const SnapshotRow &s) {
   for (auto &p : s.profiles) profiles.emplace_back(p);
   c.exec("INSERT INTO instances_snapshots (instance_id, name, creation_date, stateful, description, expiry_date, architecture, ephemeral, profiles) "
          "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-         {s.instance_id, s.name, base::format_time(s.created_at), std::int64_t(s.stateful), s.description, time_value(s.expires_at),
-          architecture_id(s.architecture), std::int64_t(s.ephemeral), boost::json::serialize(profiles)});
+         {s.instance_id, s.name, base::format_time(s.created_at), std::int64_t(s.stateful), s.description,
+          s.expires_text.empty() ? time_value(s.expires_at) : Value(s.expires_text), architecture_id(s.architecture), std::int64_t(s.ephemeral), boost::json::serialize(profiles)});
   auto id = c.last_id();
   insert_config(c, snapshot_tables, id, s.config);
   insert_devices(c, snapshot_tables, id, s.devices);
@@ -197,8 +198,8 @@ void insert_snapshot(Connection &c, const SnapshotRow &s) {
 void rename_snapshot(Connection &c, std::int64_t id, const std::string &name) {
   c.exec("UPDATE instances_snapshots SET name = ? WHERE id = ?", {name, id});
 }
-void set_snapshot_expiry(Connection &c, std::int64_t id, Time expires_at) {
-  c.exec("UPDATE instances_snapshots SET expiry_date = ? WHERE id = ?", {time_value(expires_at), id});
+void set_snapshot_expiry(Connection &c, std::int64_t id, const std::string &expires_at) {
+  c.exec("UPDATE instances_snapshots SET expiry_date = ? WHERE id = ?", {expires_at.empty() ? Value(nullptr) : Value(expires_at), id});
 }
 void delete_snapshot(Connection &c, std::int64_t id) { c.exec("DELETE FROM instances_snapshots WHERE id = ?", {id}); }
 

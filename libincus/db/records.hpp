@@ -62,6 +62,7 @@ struct SnapshotRow {
   std::int64_t id = 0, instance_id = 0;
   std::string name, description, architecture;
   Time created_at, expires_at;
+  std::string expires_text; ///< as it was given, with its time zone; when empty, expires_at is stored
   bool stateful = false, ephemeral = false;
   Config config;
   Devices devices;
@@ -72,7 +73,8 @@ std::vector<SnapshotRow> snapshots(Connection &c, std::int64_t instance_id);
 std::optional<SnapshotRow> snapshot(Connection &c, std::int64_t instance_id, const std::string &name);
 void insert_snapshot(Connection &c, const SnapshotRow &s);
 void rename_snapshot(Connection &c, std::int64_t id, const std::string &name);
-void set_snapshot_expiry(Connection &c, std::int64_t id, Time expires_at);
+/// RFC 3339, kept as it is; empty: never.
+void set_snapshot_expiry(Connection &c, std::int64_t id, const std::string &expires_at);
 void delete_snapshot(Connection &c, std::int64_t id);
 
 struct ImageRow {

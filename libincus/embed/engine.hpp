@@ -47,6 +47,7 @@ private:
 #define X(name) api::Reply name(api::Request &);
   INCUS_ROW_IDS(X)
 #undef X
+  api::Reply change_snapshot(api::Request &q, bool patch);
   ProfileInfo profile_info(const std::string &project, const std::string &name);
   void change_profile(const std::string &project, const std::string &name, const std::function<ProfileUpdate(const ProfileInfo &)> &change);
 

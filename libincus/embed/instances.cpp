@@ -4,25 +4,44 @@
 #include "api/records.hpp"
 #include "base/error.hpp"
 #include "base/names.hpp"
+#include "base/time.hpp"
 #include "embed/engine.hpp"
+#include "embed/instance_urls.hpp"
 
 namespace incus::embed {
 
 namespace json = boost::json;
 
-namespace {
-
-std::string url(const std::string &project, const std::string &rest) {
+std::string instance_url(const std::string &project, const std::string &rest) {
   return "/1.0/instances/" + rest + (project == "default" ? "" : "?project=" + project);
 }
 
-OperationSpec spec(const api::Request &q, const char *description, const std::string &name, bool may_cancel = false) {
+OperationSpec instance_operation(const api::Request &q, const char *description, const std::string &name, bool may_cancel) {
   OperationSpec s;
   s.description = description;
   s.project = q.project();
-  s.resources["instances"] = {url(s.project, name)};
+  s.resources["instances"] = {instance_url(s.project, name)};
   s.may_cancel = may_cancel;
   return s;
+}
+
+const char *state_change_description(const std::string &action) {
+  const char *description = action == "start"      ? "Starting instance"
+                            : action == "stop"     ? "Stopping instance"
+                            : action == "restart"  ? "Restarting instance"
+                            : action == "freeze"   ? "Freezing instance"
+                            : action == "unfreeze" ? "Unfreezing instance"
+                                                   : nullptr;
+  if (!description) base::fail(ErrorCode::invalid_argument, "unknown action {}: must be start, stop, restart, freeze or unfreeze", base::quoted(action));
+  return description;
+}
+
+namespace {
+
+std::string url(const std::string &project, const std::string &rest) { return instance_url(project, rest); }
+
+OperationSpec spec(const api::Request &q, const char *description, const std::string &name, bool may_cancel = false) {
+  return instance_operation(q, description, name, may_cancel);
 }
 
 Etag etag(const InstanceInfo &i) {
@@ -30,6 +49,24 @@ Etag etag(const InstanceInfo &i) {
 }
 
 Etag etag(const SnapshotInfo &s) { return etag_of(api::to_json(s.expires_at)); }
+
+/// Clients get the time zone back that they gave.
+json::value snapshot_json(instance::Manager &instances, const api::Request &q, const SnapshotInfo &s) {
+  auto v = api::to_json(s);
+  if (s.expires_at == Time{}) return v;
+  if (auto text = instances.snapshot_expiry(q.project(), q.path[0], s.name); !text.empty()) v.get_object()["expires_at"] = text;
+  return v;
+}
+
+/// What expires_at of a change says: absent: nothing; "": never.
+std::optional<std::string> new_expiry(const json::value &body, bool patch) {
+  auto *o = body.if_object();
+  if (!o) base::fail(ErrorCode::invalid_argument, "invalid change of a snapshot: must be an object");
+  auto *v = o->if_contains("expires_at");
+  if (!v || v->is_null()) return patch ? std::nullopt : std::optional<std::string>("");
+  auto text = api::from_json<std::string>(*v);
+  return base::parse_time(text) == Time{} ? "" : text;
+}
 
 std::int64_t to_number(const std::string &text, const char *what) {
   if (text.empty() || text.size() > 12 || text.find_first_not_of("0123456789") != std::string::npos)
@@ -75,16 +112,36 @@ void control(instance::Exec &session, const json::value &message) {
 } // namespace
 
 api::Reply Engine::instances_get(api::Request &q) {
-  if (q.want_record && q.recursion() == 1) return {{}, {}, {}, instances_->list(q.project())};
-  if (q.want_record && q.recursion() == 2) return {{}, {}, {}, instances_->list_full(q.project())};
+  std::vector<std::string> projects{q.project()};
+  if (q.flag("all-projects")) {
+    if (q.query.count("project")) base::fail(ErrorCode::invalid_argument, "Cannot specify a project when requesting all projects");
+    projects.clear();
+    for (auto &p : db::project_names(*global_))
+      if (q.may_use(p)) projects.push_back(p);
+  }
+  auto type = q.query.find("instance-type");
+  if (type != q.query.end() && type->second == "virtual-machine") projects.clear();
+  auto all = [&](auto list) {
+    decltype(list(projects[0])) out;
+    for (auto &p : projects) {
+      auto some = list(p);
+      out.insert(out.end(), std::make_move_iterator(some.begin()), std::make_move_iterator(some.end()));
+    }
+    return out;
+  };
+  auto brief = [&](const std::string &p) { return instances_->list(p); };
+  auto full = [&](const std::string &p) { return instances_->list_full(p); };
+  if (q.want_record && q.recursion() == 1) return {{}, {}, {}, all(brief)};
+  if (q.want_record && q.recursion() == 2) return {{}, {}, {}, all(full)};
   json::storage_ptr sp = json::make_shared_resource<json::monotonic_resource>();
   json::array out(sp);
   if (q.recursion() == 0)
-    for (auto &n : instances_->names(q.project())) out.emplace_back(url(q.project(), n));
+    for (auto &p : projects)
+      for (auto &n : instances_->names(p)) out.emplace_back(url(p, n));
   else if (q.recursion() == 1)
-    for (auto &i : instances_->list(q.project())) out.push_back(api::to_json(i, sp));
+    for (auto &i : all(brief)) out.push_back(api::to_json_instance(i, sp));
   else
-    for (auto &i : instances_->list_full(q.project())) out.push_back(api::to_json_full(i, sp));
+    for (auto &i : all(full)) out.push_back(api::to_json_full(i, sp));
   return {json::value(std::move(out)), {}, {}};
 }
 
@@ -97,7 +154,7 @@ api::Reply Engine::instances_post(api::Request &q) {
 
 api::Reply Engine::instance_get(api::Request &q) {
   auto i = instances_->info(q.project(), q.path[0]);
-  if (q.recursion() == 0) return {api::to_json(i), etag(i), {}};
+  if (q.recursion() == 0) return {api::to_json_instance(i), etag(i), {}};
   InstanceFull f;
   f.state = instances_->state(q.project(), q.path[0]);
   f.snapshots = instances_->snapshots(q.project(), q.path[0]);
@@ -167,18 +224,12 @@ api::Reply Engine::instance_delete(api::Request &q) {
   return async(spec(q, "Deleting instance", name), [this, project, name](TaskOperation &) { instances_->remove(project, name); });
 }
 
-api::Reply Engine::instance_state_get(api::Request &q) { return {api::to_json(instances_->state(q.project(), q.path[0])), {}, {}}; }
+api::Reply Engine::instance_state_get(api::Request &q) { return {api::to_json_state(instances_->state(q.project(), q.path[0])), {}, {}}; }
 
 api::Reply Engine::instance_state_put(api::Request &q) {
   auto c = api::from_json<InstanceStateChange>(q.body);
   auto name = q.path[0], project = q.project();
-  const char *description = c.action == "start"      ? "Starting instance"
-                            : c.action == "stop"     ? "Stopping instance"
-                            : c.action == "restart"  ? "Restarting instance"
-                            : c.action == "freeze"   ? "Freezing instance"
-                            : c.action == "unfreeze" ? "Unfreezing instance"
-                                                     : nullptr;
-  if (!description) base::fail(ErrorCode::invalid_argument, "unknown action {}: must be start, stop, restart, freeze or unfreeze", base::quoted(c.action));
+  auto *description = state_change_description(c.action);
   instances_->row(project, name);
   return async(spec(q, description, name), [this, project, name, c](TaskOperation &) { instances_->change_state(project, name, c); });
 }
@@ -258,7 +309,7 @@ api::Reply Engine::snapshots_get(api::Request &q) {
     if (q.recursion() == 0)
       out.emplace_back(url(q.project(), q.path[0] + "/snapshots/" + s.name));
     else
-      out.push_back(api::to_json(s));
+      out.push_back(snapshot_json(*instances_, q, s));
   }
   return {std::move(out), {}, {}};
 }
@@ -274,14 +325,19 @@ api::Reply Engine::snapshots_post(api::Request &q) {
 
 api::Reply Engine::snapshot_get(api::Request &q) {
   auto s = instances_->snapshot(q.project(), q.path[0], q.path[1]);
-  return {api::to_json(s), etag(s), {}};
+  return {snapshot_json(*instances_, q, s), etag(s), {}};
 }
 
-api::Reply Engine::snapshot_put(api::Request &q) {
-  auto r = api::from_json<api::SnapshotUpdate>(q.body);
+api::Reply Engine::snapshot_put(api::Request &q) { return change_snapshot(q, false); }
+api::Reply Engine::snapshot_patch(api::Request &q) { return change_snapshot(q, true); }
+
+api::Reply Engine::change_snapshot(api::Request &q, bool patch) {
+  auto expiry = new_expiry(q.body, patch);
   check_match(q.if_match, etag(instances_->snapshot(q.project(), q.path[0], q.path[1])), "snapshot " + base::quoted(q.path[1]));
-  return async(spec(q, "Updating snapshot", q.path[0]), [this, project = q.project(), path = q.path, r](TaskOperation &) {
-    instances_->set_snapshot_expiry(project, path[0], path[1], r.expires_at);
+  auto s = spec(q, "Updating snapshot", q.path[0]);
+  s.resources["instances_snapshots"] = {url(q.project(), q.path[0] + "/snapshots/" + q.path[1])};
+  return async(std::move(s), [this, project = q.project(), path = q.path, expiry](TaskOperation &) {
+    if (expiry) instances_->set_snapshot_expiry(project, path[0], path[1], *expiry);
   });
 }
 

@@ -67,7 +67,7 @@ void Manager::create_copy(db::InstanceRow &r, const InstanceCreate &request, con
     }
   }
   link(root);
-  store_new(r, root, snapshots);
+  store_new(r, root, snapshots, "copy");
   intent.done();
 }
 

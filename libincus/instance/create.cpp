@@ -11,7 +11,9 @@
 #include "device/device.hpp"
 #include "instance/keys.hpp"
 #include "instance/manager.hpp"
+#include "schema/schema.hpp"
 #include "sys/fault.hpp"
+#include "sys/idmap.hpp"
 
 namespace incus::instance {
 
@@ -59,6 +61,8 @@ void Manager::check_create(const std::string &project, InstanceCreate &r) {
     if (!seen.insert(p).second) base::fail(ErrorCode::invalid_argument, "profile {} is named twice", base::quoted(p));
     if (!db::profile(ctx_.global, project, p)) base::fail(ErrorCode::not_found, "profile {} not found", base::quoted(p));
   }
+  if (!r.instance_type.empty())
+    for (auto &[k, v] : limits_of_size(r.instance_type)) r.config.emplace(k, v);
   validate_instance_config(r.config, "instance " + base::quoted(r.name), false);
   if (db::instance(ctx_.global, project, r.name)) base::fail(ErrorCode::already_exists, "instance {} already exists", base::quoted(r.name));
 }
@@ -95,12 +99,17 @@ void Manager::create(const std::string &project, InstanceCreate request, const R
   if (request.start) start_claimed(project, row.name);
 }
 
-void Manager::store_new(db::InstanceRow &row, const Root &root, const std::vector<db::SnapshotRow> &snapshots) {
+void Manager::store_new(db::InstanceRow &row, const Root &root, const std::vector<db::SnapshotRow> &snapshots, const char *trigger) {
   row.config["volatile.uuid"] = base::uuid();
   row.config["volatile.uuid.generation"] = row.config["volatile.uuid"];
   row.config["volatile.cloud-init.instance-id"] = base::uuid();
+  row.config["volatile.apply_template"] = trigger;
+  row.config["volatile.idmap.base"] = "0";
+  row.config.emplace("volatile.last_state.idmap", sys::format_idmap({}));
   // An address that is chosen now stays for life.
   auto e = expand(row);
+  if (!schema::truthy(schema::value(instance_keys(), e.config, "security.idmap.isolated")))
+    row.config["volatile.idmap.next"] = sys::format_idmap(sys::choose_idmap(e.config, {}));
   device::prepare_all(row.name, e.devices, row.config);
   ctx_.global.transaction([&] {
     auto fresh = row;
@@ -194,6 +203,7 @@ void Manager::remove_traces(const std::string &store, std::int64_t id, const std
   unlink(store);
   if (!pool.empty() && !db::pools(ctx_.global, pool).empty()) ctx_.pools.driver(pool)->remove_volume({storage::VolumeType::container, store});
   if (id) ctx_.runtime.forget({id, store});
+  logs_.forget(store);
 }
 
 namespace {
@@ -241,7 +251,7 @@ void Manager::rename(const std::string &project, const std::string &name, const 
   ctx_.global.transaction([&] {
     db::rename_instance(ctx_.global, r.id, new_name);
     db::rename_volume(ctx_.global, project, name, 0, new_name);
-    db::set_instance_config(ctx_.global, r.id, {{"volatile.cloud-init.instance-id", base::uuid()}});
+    db::set_instance_config(ctx_.global, r.id, {{"volatile.cloud-init.instance-id", base::uuid()}, {"volatile.apply_template", "rename"}});
   });
   intent.done();
   event("instance-renamed", project, new_name, {{"old_name", name}});
@@ -255,6 +265,7 @@ void Manager::move_traces(const json::object &d, bool forward) {
   unlink(from);
   link(root);
   ctx_.runtime.rename({id, from}, {id, to});
+  logs_.rename(from, to);
 }
 
 void Manager::recover_rename(const json::object &d) {

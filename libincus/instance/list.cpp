@@ -58,34 +58,38 @@ std::vector<InstanceInfo> Manager::list(const std::string &project) {
 }
 
 std::vector<InstanceFull> Manager::list_full(const std::string &project) {
-  auto infos = list(project);
+  db::project_id(ctx_.global, project);
+  std::vector<db::InstanceRow> rows;
+  std::map<std::string, db::ProfileRow> profiles;
   std::map<std::int64_t, std::vector<SnapshotInfo>> snaps;
-  std::map<std::string, std::int64_t> ids;
   {
     std::lock_guard lock(ctx_.global.mutex());
-    for (auto &r : db::instances(ctx_.global, project)) ids[r.name] = r.id;
-    for (auto &s : db::snapshots(ctx_.global, 0)) snaps[s.instance_id].push_back(to_info(s));
+    rows = db::instances(ctx_.global, project);
+    profiles = profile_map(project);
+    std::set<std::int64_t> ids;
+    for (auto &r : rows) ids.insert(r.id);
+    for (auto &s : db::snapshots(ctx_.global, 0))
+      if (ids.count(s.instance_id)) snaps[s.instance_id].push_back(to_info(s, profiles));
   }
   std::vector<InstanceFull> out;
-  out.reserve(infos.size());
-  for (auto &i : infos) {
+  out.reserve(rows.size());
+  for (auto &r : rows) {
+    auto e = expand_with(r, profiles);
+    auto key = key_of(r);
     InstanceFull f;
-    // One deleted while we list keeps its record without a state.
-    auto id = ids.find(i.name);
-    if (id != ids.end()) {
-      f.snapshots = std::move(snaps[id->second]);
-      f.state = InstanceState{};
-      if (i.status_code != stopped) {
-        try {
-          f.state = state(project, i.name);
-        } catch (const Error &e) {
-          ctx_.log.debug("state of {}: {}", i.name, e.what());
-        }
+    if (auto it = snaps.find(r.id); it != snaps.end()) f.snapshots = std::move(it->second);
+    f.info = to_info(std::move(r), std::move(e));
+    f.state = InstanceState{};
+    if (f.info.status_code != stopped) {
+      // What its disk holds is asked for one by one: to find it out means to walk its tree.
+      try {
+        f.state = ctx_.runtime.state(key);
+      } catch (const Error &err) {
+        ctx_.log.debug("state of {}: {}", f.info.name, err.what());
       }
-      f.state->status = i.status;
-      f.state->status_code = i.status_code;
     }
-    f.info = std::move(i);
+    f.state->status = f.info.status;
+    f.state->status_code = f.info.status_code;
     out.push_back(std::move(f));
   }
   return out;

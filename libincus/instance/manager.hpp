@@ -16,6 +16,7 @@
 #include "db/journal.hpp"
 #include "db/records.hpp"
 #include "image/store.hpp"
+#include "instance/logs.hpp"
 #include "instance/runtime.hpp"
 #include "storage/pools.hpp"
 
@@ -59,6 +60,18 @@ public:
   Expanded expand(const db::InstanceRow &row);
   std::string console_log(const std::string &project, const std::string &name);
   void clear_console_log(const std::string &project, const std::string &name);
+  /// What it is called in pools, logs and run files.
+  std::string store_of(const std::string &project, const std::string &name) { return key_of(row(project, name)).name; }
+  Logs &logs() { return logs_; }
+
+  // metadata.yaml and templates (metadata.cpp).
+  image::Metadata metadata(const std::string &project, const std::string &name); ///< empty when it has none
+  void set_metadata(const std::string &project, const std::string &name, const std::function<image::Metadata(const image::Metadata &)> &change);
+  std::vector<std::string> templates(const std::string &project, const std::string &name);
+  base::Fd open_template(const std::string &project, const std::string &name, const std::string &file);
+  /// `from`: a descriptor that is read to its end; -1: an empty file.
+  void write_template(const std::string &project, const std::string &name, const std::string &file, int from);
+  void remove_template(const std::string &project, const std::string &name, const std::string &file);
 
   // Making and removing (create.cpp, copy.cpp).
   /// What can be refused before any work; fills in a name and the default profile.
@@ -87,7 +100,10 @@ public:
   std::string check_snapshot(const std::string &project, const std::string &name, const SnapshotCreate &request);
   void create_snapshot(const std::string &project, const std::string &name, const SnapshotCreate &request, const Report &report);
   void rename_snapshot(const std::string &project, const std::string &name, const std::string &snapshot, const std::string &new_name);
-  void set_snapshot_expiry(const std::string &project, const std::string &name, const std::string &snapshot, Time expires_at);
+  /// `expires_at`: RFC 3339, kept with its time zone; empty: never.
+  void set_snapshot_expiry(const std::string &project, const std::string &name, const std::string &snapshot, const std::string &expires_at);
+  /// As it was given; empty when it has none.
+  std::string snapshot_expiry(const std::string &project, const std::string &name, const std::string &snapshot);
   void remove_snapshot(const std::string &project, const std::string &name, const std::string &snapshot);
   void restore(const std::string &project, const std::string &name, const std::string &snapshot, const Report &report);
 
@@ -113,8 +129,8 @@ private:
   Key key_of(const db::InstanceRow &row) const;
   Root root_of(const db::InstanceRow &row, const Expanded &expanded);
   InstanceInfo to_info(db::InstanceRow row, Expanded expanded);
-  SnapshotInfo to_info(const db::SnapshotRow &row);
-  std::vector<InstanceFull> with_state(const std::vector<db::InstanceRow> &rows, std::vector<InstanceInfo> infos);
+  SnapshotInfo to_info(const db::SnapshotRow &row, const std::map<std::string, db::ProfileRow> &profiles);
+  base::Fd open_volume(const std::string &project, const std::string &name);
   Expanded expand_with(const db::InstanceRow &row, const std::map<std::string, db::ProfileRow> &profiles);
   std::map<std::string, db::ProfileRow> profile_map(const std::string &project);
   void check_expanded(const db::InstanceRow &row, const Expanded &e, bool creating);
@@ -122,7 +138,7 @@ private:
   void event(const char *action, const std::string &project, const std::string &name, boost::json::object context = {});
 
   db::InstanceRow row_from(const std::string &project, const InstanceCreate &request);
-  void store_new(db::InstanceRow &row, const Root &root, const std::vector<db::SnapshotRow> &snapshots);
+  void store_new(db::InstanceRow &row, const Root &root, const std::vector<db::SnapshotRow> &snapshots, const char *trigger = "create");
   void create_from_image(db::InstanceRow &row, const InstanceCreate &request, const Report &report);
   void create_empty(db::InstanceRow &row);
   void create_copy(db::InstanceRow &row, const InstanceCreate &request, const Report &report);
@@ -154,6 +170,7 @@ private:
   void recover_restore(const boost::json::object &data);
 
   Context ctx_;
+  Logs logs_;
   std::mutex mutex_;
   std::condition_variable released_;
   std::map<std::string, std::string> claims_; ///< PROJECT/NAME -> what is being done

@@ -24,20 +24,27 @@ storage::SnapshotOps &ops_of(storage::Driver &driver, const std::string &pool) {
 }
 } // namespace
 
-SnapshotInfo Manager::to_info(const db::SnapshotRow &r) {
+SnapshotInfo Manager::to_info(const db::SnapshotRow &r, const std::map<std::string, db::ProfileRow> &profiles) {
   SnapshotInfo i;
   i.architecture = r.architecture;
   i.config = r.config;
   i.created_at = r.created_at;
   i.devices = r.devices;
   i.ephemeral = r.ephemeral;
-  i.expanded_config = r.config;
-  i.expanded_devices = r.devices;
   i.expires_at = r.expires_at;
   i.name = r.name;
   i.profiles = r.profiles;
   i.stateful = r.stateful;
   i.description = r.description;
+  db::InstanceRow as;
+  as.config = r.config;
+  as.devices = r.devices;
+  // Profiles that are gone since add nothing.
+  for (auto &p : r.profiles)
+    if (profiles.count(p)) as.profiles.push_back(p);
+  auto e = expand_with(as, profiles);
+  i.expanded_config = std::move(e.config);
+  i.expanded_devices = std::move(e.devices);
   return i;
 }
 
@@ -45,20 +52,7 @@ std::vector<SnapshotInfo> Manager::snapshots(const std::string &project, const s
   auto r = row(project, name);
   std::vector<SnapshotInfo> out;
   auto profiles = profile_map(project);
-  for (auto &s : db::snapshots(ctx_.global, r.id)) {
-    auto i = to_info(s);
-    // Profiles that are gone since add nothing.
-    db::InstanceRow as = r;
-    as.config = s.config;
-    as.devices = s.devices;
-    as.profiles.clear();
-    for (auto &p : s.profiles)
-      if (profiles.count(p)) as.profiles.push_back(p);
-    auto e = expand_with(as, profiles);
-    i.expanded_config = std::move(e.config);
-    i.expanded_devices = std::move(e.devices);
-    out.push_back(std::move(i));
-  }
+  for (auto &s : db::snapshots(ctx_.global, r.id)) out.push_back(to_info(s, profiles));
   return out;
 }
 
@@ -165,7 +159,12 @@ void Manager::recover_snapshot_rename(const json::object &d) {
   }
 }
 
-void Manager::set_snapshot_expiry(const std::string &project, const std::string &name, const std::string &snapshot, Time expires_at) {
+std::string Manager::snapshot_expiry(const std::string &project, const std::string &name, const std::string &snapshot) {
+  auto s = db::snapshot(ctx_.global, row(project, name).id, snapshot);
+  return s ? s->expires_text : "";
+}
+
+void Manager::set_snapshot_expiry(const std::string &project, const std::string &name, const std::string &snapshot, const std::string &expires_at) {
   auto r = row(project, name);
   auto s = db::snapshot(ctx_.global, r.id, snapshot);
   if (!s) base::fail(ErrorCode::not_found, "snapshot {} of instance {} not found", base::quoted(snapshot), base::quoted(name));

@@ -104,6 +104,7 @@ StartSpec Manager::prepare_start(db::InstanceRow &row, const Expanded &e, Config
   changes["volatile.idmap.next"] = map;
   changes["volatile.idmap.base"] = s.idmap.empty() ? "0" : std::to_string(s.idmap.front().host);
   changes["volatile.last_state.power"] = "RUNNING";
+  if (row.config.count("volatile.apply_template")) changes["volatile.apply_template"] = "";
   std::erase_if(changes, [&](auto &kv) {
     auto it = row.config.find(kv.first);
     return it != row.config.end() && it->second == kv.second;

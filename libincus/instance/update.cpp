@@ -14,7 +14,7 @@ namespace {
 /// What the engine itself keeps; a client that leaves them out does not mean to remove them.
 bool kept(const std::string &key) {
   return key == "volatile.last_state.power" || key == "volatile.last_state.idmap" || key.starts_with("volatile.idmap.") || key.starts_with("volatile.uuid") ||
-         key == "volatile.base_image" || key == "volatile.cloud-init.instance-id";
+         key == "volatile.base_image" || key == "volatile.cloud-init.instance-id" || key == "volatile.apply_template";
 }
 
 void without_empty(Config &c) {

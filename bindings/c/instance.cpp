@@ -130,7 +130,7 @@ incus_status incus_instance_console_log(incus_host *host, const char *project, c
   return guard(err, [&] {
     need(out, "text");
     auto reply = api::perform(session(host), RowId::instance_console_get, api::with_query(one(project, name), "type", "log"));
-    auto log = api::from_json<std::string>(reply.metadata);
+    auto log = api::bytes_of(reply);
     Text t(log);
     t.give(out);
     if (size) *size = log.size();

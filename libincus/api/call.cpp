@@ -46,6 +46,19 @@ std::string name_from_url(const std::string &url) {
   return path.substr(path.rfind('/') + 1);
 }
 
+std::string bytes_of(Reply &reply) {
+  std::string out;
+  for (auto &body : reply.bodies)
+    for (char buf[16384];;) {
+      auto n = ::read(body.fd.get(), buf, sizeof buf);
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) base::fail_errno(errno, "cannot read the answer");
+      if (n == 0) break;
+      out.append(buf, static_cast<std::size_t>(n));
+    }
+  return out;
+}
+
 std::vector<std::string> names_from_urls(const json::value &urls) {
   auto list = from_json<std::vector<std::string>>(urls);
   for (auto &u : list) u = name_from_url(u);

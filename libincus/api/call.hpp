@@ -23,6 +23,8 @@ Operation begin(const SessionPtr &session, RowId row, Request request);
 /// Wraps what a door returned as begin() does.
 Operation guarded(const SessionPtr &session, std::shared_ptr<OperationBackend> backend);
 std::shared_ptr<ListenerBackend> listen(const SessionPtr &session, const std::vector<std::string> &types, std::size_t capacity);
+/// What a row of kind stream answered, all of it.
+std::string bytes_of(Reply &reply);
 /// The operation of that id, whoever began it.
 Operation find_operation(const SessionPtr &session, const std::string &id);
 

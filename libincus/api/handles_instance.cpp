@@ -91,7 +91,7 @@ ExecSession Instance::exec_session(const ExecRequest &request, const ExecIo &io)
 
 std::string Instance::console_log() const {
   auto reply = perform(session_, RowId::instance_console_get, with_query(at({name_}, project_), "type", "log"));
-  return from_json<std::string>(reply.metadata);
+  return bytes_of(reply);
 }
 void Instance::clear_console_log() { perform(session_, RowId::instance_console_delete, with_query(at({name_}, project_), "type", "log")); }
 

@@ -44,7 +44,9 @@ enum class Access {
    X(image_secret_post) X(image_export_post) X(image_refresh_post) X(pool_patch) X(pool_volumes_type_get) X(volume_get) X(volume_put) \
    X(volume_patch) X(volume_state_get) X(volume_snapshots_get) X(volume_snapshot_get) X(buckets_get) X(operation_websocket_get) \
    X(events_get) X(internal_ready_get) X(internal_shutdown_put) X(internal_sql_get) X(internal_sql_post) X(internal_gc_get) \
-   X(internal_warnings_post) X(internal_bgp_get) X(recover_validate_post) X(recover_import_post)
+   X(internal_warnings_post) X(internal_bgp_get) X(recover_validate_post) X(recover_import_post) \
+   X(pool_volumes_post) X(pool_volumes_type_post) X(volume_post) X(volume_delete) X(volume_snapshots_post) X(volume_snapshot_put) \
+   X(volume_snapshot_patch) X(volume_snapshot_post) X(volume_snapshot_delete)
 
 enum class RowId {
 #define X(name) name,

@@ -67,6 +67,7 @@ void Engine::wire(const std::string &directory, std::span<const storage::DriverI
   auto driver = !options_.storage_driver.empty() ? options_.storage_driver : options_.auto_destroy ? "overlay" : "dir";
   pools_ = std::make_unique<storage::Pools>(
       storage::Pools::Context{*global_, *journal_, log_, drivers, directory.empty() ? "" : directory + "/storage-pools", driver});
+  volumes_ = std::make_unique<storage::CustomVolumes>(*global_, *journal_, *pools_);
   images_ = std::make_unique<image::Store>(
       image::Store::Context{*global_, *journal_, log_, *pools_, *files_, helper_path("incus-unpack"), directory.empty() ? "" : directory + "/images"});
   instances_ = std::make_unique<instance::Manager>(instance::Manager::Context{
@@ -107,6 +108,13 @@ void Engine::close() {
   std::lock_guard only_one(close_mutex_);
   if (closed_) return;
   closed_ = true;
+  instances_->halt();
+  std::thread minutes;
+  {
+    std::lock_guard lock(background_mutex_);
+    minutes = std::move(minutes_);
+  }
+  if (minutes.joinable()) minutes.join();
   operations_->close();
   {
     std::unique_lock lock(background_mutex_);

@@ -13,6 +13,7 @@
 #include "image/store.hpp"
 #include "instance/manager.hpp"
 #include "mock/mock.hpp"
+#include "storage/custom.hpp"
 #include "storage/pools.hpp"
 
 namespace incus::embed {
@@ -29,6 +30,8 @@ public:
   std::shared_ptr<api::ListenerBackend> listen(const std::vector<std::string> &types, std::size_t capacity) override;
   void on_exec(const std::string &instance, TestExecHandler handler) override;
   void on_server_config(ConfigHook hook) override;
+  void start_instances() override;
+  void stop_instances(std::optional<std::chrono::milliseconds> limit) override;
   void close() override;
 
 private:
@@ -47,6 +50,10 @@ private:
 #define X(name) api::Reply name(api::Request &);
   INCUS_ROW_IDS(X)
 #undef X
+  void run_minutes();
+  api::Reply exec_alone(api::Request &q, ExecRequest request);
+  api::Reply change_volume(api::Request &q, bool patch);
+  api::Reply change_volume_snapshot(api::Request &q, bool patch);
   api::Reply change_snapshot(api::Request &q, bool patch);
   ProfileInfo profile_info(const std::string &project, const std::string &name);
   void change_profile(const std::string &project, const std::string &name, const std::function<ProfileUpdate(const ProfileInfo &)> &change);
@@ -58,6 +65,7 @@ private:
   std::unique_ptr<db::Journal> journal_;
   std::unique_ptr<image::Files> files_;
   std::unique_ptr<storage::Pools> pools_;
+  std::unique_ptr<storage::CustomVolumes> volumes_;
   std::unique_ptr<image::Store> images_;
   std::unique_ptr<instance::Runtime> runtime_;
   mock::Runtime *mock_ = nullptr;
@@ -70,6 +78,7 @@ private:
   bool closed_ = false;
   std::mutex close_mutex_;
   std::mutex config_mutex_;
+  std::thread minutes_; ///< a daemon's: schedules
   ConfigHook config_hook_;
 };
 

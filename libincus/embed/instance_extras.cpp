@@ -222,7 +222,14 @@ api::Reply Engine::instances_put(api::Request &q) {
   });
 }
 
-api::Reply Engine::instance_rebuild_post(api::Request &) { base::fail(ErrorCode::not_supported, "instance_rebuild_post is not served yet"); }
-api::Reply Engine::instance_console_post(api::Request &) { base::fail(ErrorCode::not_supported, "instance_console_post is not served yet"); }
+api::Reply Engine::instance_rebuild_post(api::Request &q) {
+  auto *o = q.body.if_object();
+  auto *v = o ? o->if_contains("source") : nullptr;
+  auto source = v ? api::from_json<InstanceSource>(*v) : InstanceSource();
+  auto name = q.path[0], project = q.project();
+  instances_->check_rebuild(project, name, source);
+  return async(instance_operation(q, "Rebuilding instance", name),
+               [this, project, name, source](TaskOperation &op) { instances_->rebuild(project, name, source, report_to(op)); });
+}
 
 } // namespace incus::embed

@@ -25,6 +25,12 @@ OperationSpec instance_operation(const api::Request &q, const char *description,
   return s;
 }
 
+std::int64_t to_number(const std::string &text, const char *what) {
+  if (text.empty() || text.size() > 12 || text.find_first_not_of("0123456789") != std::string::npos)
+    base::fail(ErrorCode::invalid_argument, "invalid {} {}: must be a whole number", what, base::quoted(text));
+  return std::stoll(text);
+}
+
 const char *state_change_description(const std::string &action) {
   const char *description = action == "start"      ? "Starting instance"
                             : action == "stop"     ? "Stopping instance"
@@ -68,46 +74,6 @@ std::optional<std::string> new_expiry(const json::value &body, bool patch) {
   return base::parse_time(text) == Time{} ? "" : text;
 }
 
-std::int64_t to_number(const std::string &text, const char *what) {
-  if (text.empty() || text.size() > 12 || text.find_first_not_of("0123456789") != std::string::npos)
-    base::fail(ErrorCode::invalid_argument, "invalid {} {}: must be a whole number", what, base::quoted(text));
-  return std::stoll(text);
-}
-
-instance::ExecSpec exec_spec(ExecRequest request, std::vector<api::Stream> &streams) {
-  instance::ExecSpec e;
-  e.request = std::move(request);
-  for (auto &s : streams) {
-    if (s.role == "stdin") e.in = std::move(s.fd);
-    if (s.role == "stdout") e.out = std::move(s.fd);
-    if (s.role == "stderr") e.err = std::move(s.fd);
-  }
-  return e;
-}
-
-/// A message of the control stream of a command.
-void control(instance::Exec &session, const json::value &message) {
-  auto o = message.if_object();
-  auto *name = o ? o->if_contains("command") : nullptr;
-  if (!name || !name->is_string()) base::fail(ErrorCode::invalid_argument, "a control message must be an object with a command");
-  auto &command = name->get_string();
-  if (command == "signal") {
-    auto *number = o->if_contains("signal");
-    if (!number || !number->is_int64()) base::fail(ErrorCode::invalid_argument, "the control command \"signal\" needs a number \"signal\"");
-    return session.signal(static_cast<int>(std::clamp<std::int64_t>(number->get_int64(), -1, 65)));
-  }
-  if (command == "window-resize") {
-    auto *args = o->if_contains("args");
-    auto *size = args ? args->if_object() : nullptr;
-    auto side = [&](const char *key) {
-      auto *v = size ? size->if_contains(key) : nullptr;
-      return static_cast<int>(std::min<std::int64_t>(to_number(v && v->is_string() ? std::string(v->get_string()) : "", key), 65536));
-    };
-    auto width = side("width"), height = side("height");
-    return session.resize(width, height);
-  }
-  base::fail(ErrorCode::invalid_argument, "unknown control command {}", base::quoted(std::string_view(command)));
-}
 
 } // namespace
 
@@ -232,64 +198,6 @@ api::Reply Engine::instance_state_put(api::Request &q) {
   auto *description = state_change_description(c.action);
   instances_->row(project, name);
   return async(spec(q, description, name), [this, project, name, c](TaskOperation &) { instances_->change_state(project, name, c); });
-}
-
-api::Reply Engine::instance_exec_post(api::Request &q) {
-  auto r = api::from_json<ExecRequest>(q.body);
-  auto name = q.path[0], project = q.project();
-  if (r.command.empty()) base::fail(ErrorCode::invalid_argument, "no command was given");
-  for (auto &a : r.command)
-    if (a.find('\0') != std::string::npos) base::fail(ErrorCode::invalid_argument, "a command argument must not hold a NUL: {}", base::quoted(a));
-  for (auto &[k, v] : r.environment)
-    if (k.empty() || k.find('=') != std::string::npos || k.find('\0') != std::string::npos || v.find('\0') != std::string::npos)
-      base::fail(ErrorCode::invalid_argument, "invalid environment variable {}: a name must not be empty or hold '=', and nothing a NUL", base::quoted(k));
-  if (!r.cwd.empty() && r.cwd[0] != '/') base::fail(ErrorCode::invalid_argument, "invalid working directory {}: must be an absolute path", base::quoted(r.cwd));
-  json::array argv;
-  for (auto &a : r.command) argv.emplace_back(a);
-  auto s = spec(q, "Executing command", name, true);
-  s.class_ = "websocket";
-  s.metadata["command"] = std::move(argv);
-  s.metadata["environment"] = api::to_json(r.environment);
-  s.metadata["interactive"] = r.interactive;
-  api::Reply reply;
-  if (auto late = q.rendezvous) {
-    if (auto status = instances_->info(project, name).status; status != "Running")
-      base::fail(ErrorCode::conflict, "cannot run a command in instance {}: Instance is not running ({})", base::quoted(name), status);
-    reply.operation = operations_->start(
-        std::move(s),
-        [&](TaskOperation &op) { op.on_cancel = [late] { late->cancel(); }; },
-        [this, late, project, name, r = std::move(r)](TaskOperation &op) mutable {
-          auto streams = late->wait();
-          std::shared_ptr<instance::Exec> session = instances_->exec(project, name, exec_spec(std::move(r), streams));
-          op.set_handlers([session](const json::value &m) { control(*session, m); }, [session] { session->close(); });
-          late->on_control([session](const json::value &m) { control(*session, m); });
-          late->on_gone([session] { session->close(); });
-          int code = -1;
-          session->wait({}, code);
-          // Nothing of the client's reaches the command after its end.
-          late->on_control({});
-          late->on_gone({});
-          op.set_metadata("return", code);
-        });
-    return reply;
-  }
-  // Started here, so that a stopped instance or one without a handler is refused by the call itself.
-  std::shared_ptr<instance::Exec> session = instances_->exec(project, name, exec_spec(std::move(r), q.streams));
-  reply.operation = operations_->start(
-      std::move(s), [&](TaskOperation &op) { op.set_handlers([session](const json::value &m) { control(*session, m); }, [session] { session->close(); }); },
-      [session](TaskOperation &op) {
-        int code = -1;
-        session->wait({}, code);
-        op.set_metadata("return", code);
-      });
-  return reply;
-}
-
-api::Reply Engine::instance_console_get(api::Request &q) { return {json::value(instances_->console_log(q.project(), q.path[0])), {}, {}}; }
-
-api::Reply Engine::instance_console_delete(api::Request &q) {
-  instances_->clear_console_log(q.project(), q.path[0]);
-  return {};
 }
 
 api::Reply Engine::instance_ready_get(api::Request &q) {

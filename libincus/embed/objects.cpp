@@ -274,8 +274,4 @@ api::Reply Engine::pool_delete(api::Request &q) {
 
 api::Reply Engine::pool_resources_get(api::Request &q) { return {api::to_json(pools_->resources(q.path[0])), {}, {}}; }
 
-api::Reply Engine::pool_volumes_get(api::Request &q) {
-  return listing(q, pools_->volumes(q.path[0]), ("/1.0/storage-pools/" + q.path[0] + "/volumes/").c_str(), [](auto &v) { return v.type + "/" + v.name; });
-}
-
 } // namespace incus::embed

@@ -18,6 +18,7 @@ enum Op : std::uint32_t {
   query = 3,    ///< name, old init pid that does not count (0: any), milliseconds to wait while it starts or reboots
   exec = 4,     ///< name, config file, uid, gid, cwd, interactive "1", width, height, count of argv, argv..., environment...; fds: reply[, in, out, err]
   validate = 5, ///< raw configuration
+  console = 6,  ///< name; the reply's fds: connection to the monitor, which holds the console while it is open, and terminal
 };
 
 /// After its first two arguments a start has groups, each a word and its arguments:

@@ -125,13 +125,7 @@ void Manager::store_new(db::InstanceRow &row, const Root &root, const std::vecto
 
 void Manager::create_from_image(db::InstanceRow &row, const InstanceCreate &r, const Report &report) {
   auto &s = r.source;
-  auto image = s.alias.empty() && s.fingerprint.empty() ? ctx_.images.find(row.project, s.properties)
-                                                        : ctx_.images.resolve(row.project, s.alias.empty() ? s.fingerprint : s.alias);
-  if (image.type != "container")
-    base::fail(ErrorCode::not_supported, "image {} is for virtual machines, which are not supported yet", base::quoted(image.fingerprint.substr(0, 12)));
-  if (!image::architecture_runs(image::host_architecture(), image.architecture))
-    base::fail(ErrorCode::invalid_argument, "image {} is for architecture {}, this host ({}) cannot run it", base::quoted(image.fingerprint.substr(0, 12)),
-               image.architecture, image::host_architecture());
+  auto image = image_of(row.project, s);
   if (!r.architecture.empty() && row.architecture != image.architecture)
     base::fail(ErrorCode::invalid_argument, "architecture {} was asked for, but image {} is for {}", row.architecture, image.fingerprint.substr(0, 12), image.architecture);
   row.architecture = image.architecture;

@@ -8,6 +8,7 @@
 
 #include "base/error.hpp"
 #include "base/names.hpp"
+#include "instance/schedule.hpp"
 
 namespace incus::instance {
 
@@ -180,7 +181,10 @@ constexpr schema::Key table[] = {
     {"security.syscalls.deny", "string", is_syscall_list, "", false, "System calls it may not make, one a line", true},
     {"security.syscalls.deny_compat", "bool", schema::is_bool, "false", false, "Refuse 32-bit system calls (x86_64 only)"},
     {"security.syscalls.deny_default", "bool", schema::is_bool, "true", false, "Refuse the default list of dangerous system calls"},
+    {"snapshots.expiry", "string", is_expiry, "", true, "How long snapshots are kept: 1d 12H; S, M (minutes), H, d, w, m (months), y"},
     {"snapshots.pattern", "string", is_snapshot_pattern, "snap%d", true, "Names of snapshots that are made without one; %d becomes the next free number"},
+    {"snapshots.schedule", "string", is_schedule, "", true, "When a daemon makes snapshots: a cron expression, or words such as @daily, @startup, @never"},
+    {"snapshots.schedule.stopped", "bool", schema::is_bool, "false", true, "Make them also while it is stopped"},
     {"user.*", "string", nullptr, "", true, "Free for the user's own purposes", true},
     {"volatile.uuid", "string", schema::is_uuid, "", true, "Its identity, the same for as long as it lives"},
     {"volatile.uuid.generation", "string", schema::is_uuid, "", true, "Changes when its past is put back by a restore"},

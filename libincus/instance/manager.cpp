@@ -25,6 +25,7 @@ Manager::Manager(Context ctx) : ctx_(std::move(ctx)), logs_(ctx_.directory.empty
   on("snapshot", &Manager::recover_snapshot);
   on("snapshot.rename", &Manager::recover_snapshot_rename);
   on("instance.restore", &Manager::recover_restore);
+  on("instance.rebuild", &Manager::recover_rebuild);
   ctx_.runtime.set_events({[this](const Key &k) { on_stopped(k); }, [this](const Key &k, const Started &s) { on_rebooted(k, s); }});
 }
 
@@ -140,6 +141,11 @@ void Manager::check_expanded(const db::InstanceRow &row, const Expanded &e, bool
 
 void Manager::event(const char *action, const std::string &project, const std::string &name, json::object context) {
   if (ctx_.lifecycle) ctx_.lifecycle(action, "/1.0/instances/" + name + (project == "default" ? "" : "?project=" + project), project, std::move(context));
+}
+
+bool Manager::is_kept(std::int64_t id) {
+  std::lock_guard lock(mutex_);
+  return kept_.count(id) != 0;
 }
 
 bool Manager::is_live(std::int64_t id) {

@@ -83,7 +83,31 @@ public:
   // Running (state.cpp).
   void change_state(const std::string &project, const std::string &name, const InstanceStateChange &change);
   std::unique_ptr<Exec> exec(const std::string &project, const std::string &name, ExecSpec spec);
+  /// The one who is attached to the console, or about to be, until the returned object goes. Refused with conflict when there is one, unless `force`:
+  /// then its `end` is called and waited for.
+  std::shared_ptr<void> hold_console(const std::string &project, const std::string &name, bool force, std::function<void()> end);
+  std::unique_ptr<Exec> console(const std::string &project, const std::string &name, ConsoleSpec spec);
   void wait_ready(const std::string &project, const std::string &name, ReadyLevel level, std::chrono::milliseconds timeout);
+
+  // A daemon's start and end (lifecycle.cpp).
+  /// Starts what boot.autostart says and what ran when stop_all() or the machine ended it, in their order; returns when all were tried or halt() was
+  /// called.
+  void start_all();
+  /// Stops all that run, and remembers which they were. `limit`: the most each may take; zero kills. Nothing starts after it.
+  void stop_all(std::optional<std::chrono::milliseconds> limit);
+  /// Makes the snapshots whose minute it is, and removes those that have had their time.
+  void run_schedules(Time now);
+  void expire_snapshots(Time now);
+  /// Ends start_all() and every pause().
+  void halt();
+  /// False when it was halted meanwhile.
+  bool pause(std::chrono::milliseconds time);
+
+  // Wiping (rebuild.cpp).
+  /// What can be refused before any work.
+  void check_rebuild(const std::string &project, const std::string &name, const InstanceSource &source);
+  /// A fresh root, from an image or empty; configuration and devices stay.
+  void rebuild(const std::string &project, const std::string &name, const InstanceSource &source, const Report &report);
 
   // Changing (update.cpp).
   /// `change` gets the current record and returns what to make of it; it may throw (precondition_failed).
@@ -139,6 +163,7 @@ private:
 
   db::InstanceRow row_from(const std::string &project, const InstanceCreate &request);
   void store_new(db::InstanceRow &row, const Root &root, const std::vector<db::SnapshotRow> &snapshots, const char *trigger = "create");
+  db::ImageRow image_of(const std::string &project, const InstanceSource &source);
   void create_from_image(db::InstanceRow &row, const InstanceCreate &request, const Report &report);
   void create_empty(db::InstanceRow &row);
   void create_copy(db::InstanceRow &row, const InstanceCreate &request, const Report &report);
@@ -153,11 +178,13 @@ private:
   storage::RootfsPlan prepare_rootfs(const db::InstanceRow &row, const Root &root, const storage::IdMap &map, Config &changes);
   storage::IdMap choose_map(const db::InstanceRow &row, const Expanded &e);
   void stop_claimed(const std::string &project, const std::string &name, const InstanceStateChange &change, bool keep_ephemeral);
-  /// `action`: the lifecycle event it is told as; null: none. False when it had been finished before.
-  bool finish_stopped(const Key &key, const char *action);
+  /// `action`: the lifecycle event it is told as; null: none. `keep`: it is to start again with the next daemon. False when it had been finished before.
+  bool finish_stopped(const Key &key, const char *action, bool keep = false);
+  void shut_down(const Key &key, std::optional<std::chrono::milliseconds> limit);
   void on_stopped(const Key &key);
   void on_rebooted(const Key &key, const Started &started);
   bool is_live(std::int64_t id);
+  bool is_kept(std::int64_t id);
   void must_run(const db::InstanceRow &row, const char *what);
   void must_not_run(const db::InstanceRow &row, const char *what);
   std::string next_snapshot_name(const db::InstanceRow &row, const Config &expanded);
@@ -168,6 +195,7 @@ private:
   void recover_snapshot(const boost::json::object &data);
   void recover_snapshot_rename(const boost::json::object &data);
   void recover_restore(const boost::json::object &data);
+  void recover_rebuild(const boost::json::object &data);
 
   Context ctx_;
   Logs logs_;
@@ -175,6 +203,9 @@ private:
   std::condition_variable released_;
   std::map<std::string, std::string> claims_; ///< PROJECT/NAME -> what is being done
   std::map<std::int64_t, Live> live_;
+  std::map<std::int64_t, std::function<void()>> consoles_; ///< how to end who is attached
+  std::set<std::int64_t> kept_; ///< marked as running although they do not: a daemon starts them
+  bool halted_ = false, ending_ = false;
 };
 
 /// Holds an instance for one operation at a time.

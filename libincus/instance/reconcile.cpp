@@ -13,6 +13,8 @@ void Manager::reconcile(bool same_boot) {
   std::vector<std::int64_t> ids;
   ctx_.global.query("SELECT instance_id FROM instances_config WHERE key = 'volatile.last_state.power' AND value = 'RUNNING'", {},
                     [&](const db::Row &r) { ids.push_back(r.number(0)); });
+  // They were stopped together, to be started again.
+  bool shut_down = !db::get_config(ctx_.local, "core.instances_shut_down").empty();
   for (auto id : ids) {
     if (is_live(id)) continue;
     auto r = db::instance(ctx_.global, id);
@@ -25,7 +27,11 @@ void Manager::reconcile(bool same_boot) {
           continue;
         }
         ctx_.runtime.clean(key_of(*r), device::host_interfaces(expand(*r).devices, r->config));
-        ctx_.global.transaction([&] { db::set_instance_config(ctx_.global, id, {{"volatile.last_state.power", "STOPPED"}}); });
+        if (!shut_down) ctx_.global.transaction([&] { db::set_instance_config(ctx_.global, id, {{"volatile.last_state.power", "STOPPED"}}); });
+      }
+      if (shut_down || !same_boot) {
+        std::lock_guard lock(mutex_);
+        kept_.insert(id);
       }
       // After a restart of the machine the mark stays: it tells a daemon what to start again.
       if (r->ephemeral) remove_claimed(*r);
@@ -61,7 +67,7 @@ void Manager::check(std::vector<std::string> &problems) {
     bool marked = it != r.config.end() && it->second == "RUNNING";
     bool runs = ctx_.runtime.running(key).has_value();
     if (runs) running.push_back(key);
-    if (marked != runs) problems.push_back("instance " + r.name + (runs ? " runs but the store says it does not" : " does not run but the store says so"));
+    if (marked != runs && !(marked && is_kept(r.id))) problems.push_back("instance " + r.name + (runs ? " runs but the store says it does not" : " does not run but the store says so"));
     if (runs != is_live(r.id)) problems.push_back("instance " + r.name + ": runtime and manager differ on whether it runs");
   }
   for (auto &l : ctx_.runtime.leftovers(running)) problems.push_back(l);

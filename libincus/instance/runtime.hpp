@@ -63,6 +63,13 @@ public:
   virtual void close() = 0;
 };
 
+/// Who attaches to a console. Given descriptors that end detach it.
+struct ConsoleSpec {
+  Key key;
+  base::Fd in, out;
+  int width = 0, height = 0;
+};
+
 /// Told from a runtime's own thread; must return soon and may call back into the runtime.
 struct RuntimeEvents {
   /// The instance stopped, by itself or by kill(): processes, mounts, veths and cgroups are gone.
@@ -97,6 +104,9 @@ public:
   /// cpu, memory, processes, network, pid, started_at; status and disk are the caller's.
   virtual InstanceState state(const Key &key) = 0;
   virtual std::unique_ptr<Exec> exec(ExecSpec spec) = 0;
+  /// Carries bytes between the guest's console and the caller's descriptors until one of these ends, the instance stops or it is closed; wait() tells
+  /// of that. Takes no signals.
+  virtual std::unique_ptr<Exec> console(ConsoleSpec spec) = 0;
   /// False when `timeout` ran out; throws conflict when it stops meanwhile.
   virtual bool wait_ready(const Key &key, ReadyLevel level, std::chrono::milliseconds timeout) = 0;
   virtual std::string console_log(const Key &key) = 0;

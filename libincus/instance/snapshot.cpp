@@ -8,6 +8,7 @@
 #include "device/device.hpp"
 #include "instance/keys.hpp"
 #include "instance/manager.hpp"
+#include "instance/schedule.hpp"
 #include "schema/schema.hpp"
 
 namespace incus::instance {
@@ -112,7 +113,12 @@ void Manager::create_snapshot(const std::string &project, const std::string &nam
   s.name = snapshot;
   s.architecture = r.architecture;
   s.created_at = base::now();
-  if (request.expires_at) s.expires_at = *request.expires_at;
+  if (request.expires_at) {
+    s.expires_at = *request.expires_at;
+  } else {
+    auto keep = schema::value(instance_keys(), expand(r).config, "snapshots.expiry");
+    s.expires_at = expiry_after(keep, s.created_at);
+  }
   s.ephemeral = r.ephemeral;
   s.config = r.config;
   s.config.erase("volatile.last_state.power");

@@ -115,6 +115,10 @@ StartSpec Manager::prepare_start(db::InstanceRow &row, const Expanded &e, Config
 
 void Manager::start_claimed(const std::string &project, const std::string &name, const char *action) {
   auto r = row(project, name);
+  {
+    std::lock_guard lock(mutex_);
+    if (ending_) base::fail(ErrorCode::unavailable, "cannot start instance {}: all instances are being stopped", base::quoted(name));
+  }
   if (is_live(r.id)) base::fail(ErrorCode::conflict, "cannot start instance {}: The instance is already running", base::quoted(name));
   auto e = expand(r);
   check_expanded(r, e, false);
@@ -131,6 +135,7 @@ void Manager::start_claimed(const std::string &project, const std::string &name,
   {
     std::lock_guard lock(mutex_);
     live_[r.id] = {started, project, name};
+    kept_.erase(r.id);
   }
   intent.done();
   event(action, project, name);
@@ -152,7 +157,7 @@ void Manager::recover_start(const json::object &d) {
   if (r) ctx_.global.transaction([&] { db::set_instance_config(ctx_.global, key.id, {{"volatile.last_state.power", "STOPPED"}}); });
 }
 
-bool Manager::finish_stopped(const Key &key, const char *action) {
+bool Manager::finish_stopped(const Key &key, const char *action, bool keep) {
   Live was;
   {
     std::lock_guard lock(mutex_);
@@ -160,9 +165,10 @@ bool Manager::finish_stopped(const Key &key, const char *action) {
     if (it == live_.end()) return false;
     was = it->second;
     live_.erase(it);
+    if (keep) kept_.insert(key.id);
     released_.notify_all();
   }
-  ctx_.global.transaction([&] { db::set_instance_config(ctx_.global, key.id, {{"volatile.last_state.power", "STOPPED"}}); });
+  if (!keep) ctx_.global.transaction([&] { db::set_instance_config(ctx_.global, key.id, {{"volatile.last_state.power", "STOPPED"}}); });
   if (action) event(action, was.project, was.name);
   return true;
 }

@@ -178,6 +178,19 @@ public:
     return commands_.start(std::move(spec), std::move(handler));
   }
 
+  /// A console that says again what it is told, once it was told all.
+  std::unique_ptr<instance::Exec> console(instance::ConsoleSpec spec) override {
+    {
+      std::lock_guard lock(mutex_);
+      find(spec.key);
+    }
+    instance::ExecSpec e;
+    e.key = spec.key;
+    e.in = std::move(spec.in);
+    e.out = std::move(spec.out);
+    return commands_.start(std::move(e), [](const std::string &, const ExecRequest &, const std::string &input) { return ExecResult{0, input, {}}; });
+  }
+
   bool wait_ready(const Key &key, ReadyLevel, std::chrono::milliseconds) override {
     std::lock_guard lock(mutex_);
     find(key);

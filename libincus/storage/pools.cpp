@@ -70,6 +70,8 @@ StoragePoolInfo Pools::to_info(const db::PoolRow &row) {
       i.used_by.push_back("/1.0/instances/" + v.name + suffix);
     else if (v.type == 1)
       i.used_by.push_back("/1.0/images/" + v.name + suffix);
+    else if (v.type == 2)
+      i.used_by.push_back("/1.0/storage-pools/" + row.name + "/volumes/custom/" + v.name + suffix);
   }
   for (auto &project : db::project_names(ctx_.global))
     for (auto &p : db::profiles(ctx_.global, project))
@@ -217,8 +219,9 @@ void Pools::ensure_default() {
 void Pools::check(std::vector<std::string> &problems) {
   for (auto &row : db::pools(ctx_.global)) {
     auto d = driver(row.name);
-    std::set<std::string> containers, images;
-    for (auto &v : db::volumes(ctx_.global, row.name)) (v.type == 1 ? images : containers).insert(v.type == 1 ? v.name : store_name(v.project, v.name));
+    std::set<std::string> containers, images, custom;
+    for (auto &v : db::volumes(ctx_.global, row.name))
+      (v.type == 1 ? images : v.type == 2 ? custom : containers).insert(v.type == 1 ? v.name : v.type == 2 ? v.project + "_" + v.name : store_name(v.project, v.name));
     auto compare = [&](VolumeType type, const std::set<std::string> &rows, const char *what) {
       auto disk = d->list(type);
       for (auto &n : disk)
@@ -228,6 +231,7 @@ void Pools::check(std::vector<std::string> &problems) {
     };
     compare(VolumeType::container, containers, "container");
     compare(VolumeType::image, images, "image");
+    compare(VolumeType::custom, custom, "custom");
   }
 }
 

@@ -29,9 +29,7 @@ struct PoolDirectory {
   const char *name;
   mode_t mode;
 };
-constexpr PoolDirectory pool_directories[] = {{"containers", 0711}, {"containers-snapshots", 0711}, {"images", 0700}, {"custom", 0711}};
-
-constexpr const char *snapshots_directory = "containers-snapshots";
+constexpr PoolDirectory pool_directories[] = {{"containers", 0711}, {"containers-snapshots", 0711}, {"images", 0700}, {"custom", 0711}, {"custom-snapshots", 0700}};
 
 mode_t volume_mode(VolumeType type) { return type == VolumeType::container ? 0100 : type == VolumeType::image ? 0700 : 0711; }
 
@@ -58,6 +56,8 @@ void check_component(const std::string &name) {
   if (name.empty() || name == "." || name == ".." || name.size() > 240 || name.find_first_of(std::string_view("/~\0", 3)) != std::string::npos)
     fail(ErrorCode::invalid_argument, "{} cannot name a volume: it must be one path component of at most 240 characters without '~'", base::quoted(name));
 }
+
+const char *snapshots_directory(VolumeType type) noexcept { return type == VolumeType::custom ? "custom-snapshots" : "containers-snapshots"; }
 
 std::string base_name(const std::string &entry) { return entry.substr(0, entry.find('~')); }
 
@@ -146,7 +146,7 @@ std::vector<std::string> TreeDriver::list(VolumeType type) {
       if (type != VolumeType::image || entry.find('~') != std::string::npos || !image_hidden(dir.get(), entry)) names.push_back(base_name(entry));
   };
   collect(volume_directory(type));
-  if (type == VolumeType::container) collect(snapshots_directory); // those of an instance that is half removed
+  if (type != VolumeType::image) collect(snapshots_directory(type)); // those of an instance that is half removed
   std::sort(names.begin(), names.end());
   names.erase(std::unique(names.begin(), names.end()), names.end());
   return names;
@@ -283,12 +283,14 @@ void TreeDriver::remove_volume(const VolumeRef &vol) {
     }
     if (vol.type == VolumeType::image && parent && sys::exists_at(parent.get(), vol.name) && !release_image(parent.get(), vol.name)) return;
     if (parent) drop(parent.get(), vol.name);
-    if (vol.type != VolumeType::container) return;
-    if (Fd snapshots = type_directory_if_exists(snapshots_directory)) {
-      for (auto entry : {vol.name, vol.name + "~old"})
-        if (Fd of = open_if_exists(snapshots.get(), entry))
-          for (auto &s : sys::list_directory(of.get()))
-            if (Fd dir = open_if_exists(of.get(), s)) note_root(dir.get(), was);
+    if (vol.type == VolumeType::image) return;
+    if (Fd snapshots = type_directory_if_exists(snapshots_directory(vol.type))) {
+      for (auto entry : {vol.name, vol.name + "~old"}) {
+        Fd of = vol.type == VolumeType::container ? open_if_exists(snapshots.get(), entry) : Fd();
+        if (!of) continue;
+        for (auto &s : sys::list_directory(of.get()))
+          if (Fd dir = open_if_exists(of.get(), s)) note_root(dir.get(), was);
+      }
       drop(snapshots.get(), vol.name);
     }
     roots_removed(was);
@@ -314,7 +316,7 @@ void TreeDriver::rename(const VolumeRef &vol, const std::string &new_name) {
     };
     step(volume_directory(vol.type));
     if (!found) fail(ErrorCode::not_found, "it is not on disk");
-    if (vol.type == VolumeType::container) step(snapshots_directory);
+    if (vol.type != VolumeType::image) step(snapshots_directory(vol.type));
   });
 }
 

@@ -30,17 +30,22 @@ void remove_name(int dirfd, const std::string &name) {
   if (::unlinkat(dirfd, name.c_str(), 0) != 0 && errno != ENOENT) base::fail_errno(errno, fmt::format("cannot remove {}", base::quoted(name)));
 }
 
+void has_snapshots(const VolumeRef &vol) {
+  check_component(vol.name);
+  if (vol.type == VolumeType::image) fail(ErrorCode::not_supported, "images have no snapshots");
+}
+
 void only_instances(const VolumeRef &vol) {
   check_component(vol.name);
-  if (vol.type != VolumeType::container) fail(ErrorCode::not_supported, "only instances have snapshots");
+  if (vol.type != VolumeType::container) fail(ErrorCode::not_supported, "this can be done with the snapshots of instances alone");
 }
 
 } // namespace
 
 /// Empty when the instance has none.
 Fd TreeDriver::snapshot_directory(const VolumeRef &vol) const {
-  only_instances(vol);
-  Fd all = type_directory_if_exists("containers-snapshots");
+  has_snapshots(vol);
+  Fd all = type_directory_if_exists(snapshots_directory(vol.type));
   if (!all || !sys::exists_at(all.get(), vol.name)) return {};
   return sys::open_child(all.get(), vol.name);
 }
@@ -53,7 +58,15 @@ Fd TreeDriver::open_snapshot(const VolumeRef &vol, const std::string &snapshot) 
 }
 
 void TreeDriver::add_snapshot(const VolumeRef &vol, const std::string &snapshot, int from, const Progress &progress) {
-  Fd all = sys::open_child(pool().get(), "containers-snapshots");
+  bool custom = vol.type == VolumeType::custom;
+  Fd all;
+  if (custom) {
+    // Pools of earlier versions have none.
+    FaultScope fault("make snapshots directory");
+    all = sys::make_directory(pool().get(), snapshots_directory(vol.type), 0700);
+  } else {
+    all = sys::open_child(pool().get(), snapshots_directory(vol.type));
+  }
   Fd of;
   {
     FaultScope fault("make snapshot directory");
@@ -63,7 +76,12 @@ void TreeDriver::add_snapshot(const VolumeRef &vol, const std::string &snapshot,
   }
   if (sys::exists_at(of.get(), snapshot)) fail(ErrorCode::already_exists, "snapshot {} is on disk already", base::quoted(snapshot));
   try {
-    make(of.get(), snapshot, 0100, [&](int dir) { copy_root(from, dir, From::volume, progress); });
+    make(of.get(), snapshot, custom ? 0711 : 0100, [&](int dir) {
+      if (custom)
+        sys::copy_tree(from, dir);
+      else
+        copy_root(from, dir, From::volume, progress);
+    });
   } catch (...) {
     ::unlinkat(all.get(), vol.name.c_str(), AT_REMOVEDIR); // unless others are in it
     throw;
@@ -71,7 +89,7 @@ void TreeDriver::add_snapshot(const VolumeRef &vol, const std::string &snapshot,
 }
 
 void TreeDriver::create(const VolumeRef &vol, const std::string &snapshot, const Progress &progress) {
-  only_instances(vol);
+  has_snapshots(vol);
   check_component(snapshot);
   explain("snapshot", describe(vol), [&] { add_snapshot(vol, snapshot, volume(vol).get(), progress); });
 }
@@ -90,9 +108,9 @@ void TreeDriver::remove(const VolumeRef &vol, const std::string &snapshot) {
   explain("delete a snapshot of", describe(vol), [&] {
     std::vector<std::string> was;
     for (auto entry : {snapshot, snapshot + "~new", snapshot + "~old"})
-      if (sys::exists_at(of.get(), entry)) note_root(sys::open_child(of.get(), entry).get(), was);
+      if (vol.type == VolumeType::container && sys::exists_at(of.get(), entry)) note_root(sys::open_child(of.get(), entry).get(), was);
     drop(of.get(), snapshot);
-    Fd all = sys::open_child(pool().get(), "containers-snapshots");
+    Fd all = sys::open_child(pool().get(), snapshots_directory(vol.type));
     ::unlinkat(all.get(), vol.name.c_str(), AT_REMOVEDIR); // unless others are in it
     roots_removed(was);
   });
@@ -124,10 +142,15 @@ std::vector<std::string> TreeDriver::list(const VolumeRef &vol) {
 }
 
 std::uint64_t TreeDriver::usage(const VolumeRef &vol, const std::string &snapshot) {
+  if (vol.type == VolumeType::custom) {
+    open_snapshot(vol, snapshot);
+    return sys::tree_usage(snapshot_directory(vol).get(), snapshot).bytes;
+  }
   return sys::tree_usage(open_snapshot(vol, snapshot).get(), root_name()).bytes;
 }
 
 void TreeDriver::restore_prepare(const VolumeRef &vol, const std::string &snapshot, const Progress &progress) {
+  only_instances(vol);
   explain("restore", describe(vol), [&] {
     Fd from = open_snapshot(vol, snapshot), dir = volume(vol);
     std::string root = root_name(), fresh = root + ".restore~new", ready = root + ".restore";

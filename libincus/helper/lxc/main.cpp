@@ -46,6 +46,10 @@ bool has_lock = false; ///< else the number is anybody's
     if (has_lock) ::close(lock);
     do_exec(reply, m.args, fds);
     break;
+  case console:
+    if (has_lock) ::close(lock);
+    do_console(reply, m.args);
+    break;
   case validate: do_validate(reply, m.args); break;
   default: refuse(reply, "request " + std::to_string(m.op) + " is not known to this helper");
   }

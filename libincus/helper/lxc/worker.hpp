@@ -27,6 +27,7 @@ inline int pidfd_open(int pid) { return static_cast<int>(::syscall(SYS_pidfd_ope
 void do_start(int reply, const std::vector<std::string> &args);
 void do_query(int reply, const std::vector<std::string> &args);
 void do_exec(int reply, const std::vector<std::string> &args, const std::vector<int> &fds);
+void do_console(int reply, const std::vector<std::string> &args);
 void do_validate(int reply, const std::vector<std::string> &args);
 
 /// Reply of a running container: state, pids, pidfds, a netlink socket of its network namespace.

@@ -64,6 +64,7 @@ public:
   std::optional<Started> running(const Key &key) override;
   InstanceState state(const Key &key) override;
   std::unique_ptr<Exec> exec(ExecSpec spec) override;
+  std::unique_ptr<Exec> console(ConsoleSpec spec) override;
   bool wait_ready(const Key &key, ReadyLevel level, std::chrono::milliseconds timeout) override;
   std::string console_log(const Key &key) override;
   void clear_console_log(const Key &key) override;

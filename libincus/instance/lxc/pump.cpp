@@ -112,7 +112,7 @@ void Pump::step(Session &s, short terminal, short in, short out) {
       s.in_done = true;
       // The end of the input is told the way a terminal does, when the command reads it line by line.
       termios t;
-      if (::tcgetattr(s.terminal.get(), &t) == 0 && (t.c_lflag & ICANON)) s.to_terminal += static_cast<char>(t.c_cc[VEOF]);
+      if (!s.console && ::tcgetattr(s.terminal.get(), &t) == 0 && (t.c_lflag & ICANON)) s.to_terminal += static_cast<char>(t.c_cc[VEOF]);
     }
   }
   if (!s.to_terminal.empty() && !s.terminal_done) {
@@ -146,9 +146,11 @@ void Pump::run() {
     for (std::size_t i = 0; i < now.size(); i++) {
       auto &s = *now[i];
       step(s, p[1 + 3 * i].revents, p[2 + 3 * i].revents, p[3 + 3 * i].revents);
-      if (s.terminal_done && s.to_out.empty()) {
+      bool drained = s.terminal_done && s.to_out.empty();
+      if (drained || (s.ends_with_out && s.out_done) || (s.ends_with_in && s.in_done && s.to_terminal.empty())) {
         std::lock_guard lock(s.mutex);
-        s.drained = true;
+        s.drained = s.drained || drained;
+        s.ended = true;
         s.changed.notify_all();
       }
     }

@@ -19,8 +19,11 @@ public:
     base::Fd terminal, in, out;
     std::string to_terminal, to_out;
     bool in_done = false, out_done = false, terminal_done = false;
-    std::mutex mutex;        ///< guards `drained`
+    bool console = false;    ///< its end of input is nobody's end of file
+    bool ends_with_in = false, ends_with_out = false;
+    std::mutex mutex;        ///< guards `drained` and `ended`
     std::condition_variable changed;
+    bool ended = false;      ///< nothing more can pass: the terminal has gone, or what it ends with
     bool drained = false;    ///< everything the command printed has been passed on
     bool closing = false;    ///< the command ended: pass on what is there
   };

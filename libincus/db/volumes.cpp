@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "db/volumes.hpp"
+
+#include "base/error.hpp"
+#include "db/common.hpp"
+
+namespace incus::db {
+
+namespace {
+void insert_config_of(Connection &c, const VolumeFull &v) {
+  for (auto &[k, value] : v.config)
+    if (!value.empty()) c.exec("INSERT INTO storage_volumes_config (storage_volume_id, key, value) VALUES (?, ?, ?)", {v.id, k, value});
+}
+} // namespace
+
+std::vector<VolumeFull> volumes_full(Connection &c, const std::string &pool) {
+  std::vector<VolumeFull> out;
+  std::map<std::int64_t, std::size_t> at;
+  std::lock_guard lock(c.mutex());
+  c.query("SELECT v.id, j.name, v.name, v.description, n.name, v.type, v.creation_date FROM storage_volumes v JOIN projects j ON j.id = v.project_id "
+          "JOIN storage_pools p ON p.id = v.storage_pool_id LEFT JOIN nodes n ON n.id = v.node_id WHERE p.name = ? ORDER BY v.type, v.name, j.name",
+          {pool}, [&](const Row &r) {
+            VolumeFull v;
+            v.id = r.number(0);
+            v.project = r.text(1);
+            v.name = r.text(2);
+            v.pool = pool;
+            v.description = r.text(3);
+            v.location = r.text(4);
+            v.type = static_cast<int>(r.number(5));
+            v.created_at = time_of(r, 6);
+            at[v.id] = out.size();
+            out.push_back(std::move(v));
+          });
+  c.query("SELECT storage_volume_id, key, value FROM storage_volumes_config", {}, [&](const Row &r) {
+    if (auto it = at.find(r.number(0)); it != at.end()) out[it->second].config[r.text(1)] = r.text(2);
+  });
+  return out;
+}
+
+std::optional<VolumeFull> volume(Connection &c, const std::string &pool, const std::string &project, int type, const std::string &name) {
+  for (auto &v : volumes_full(c, pool))
+    if (v.type == type && v.name == name && v.project == project) return v;
+  return std::nullopt;
+}
+
+void insert_volume(Connection &c, const VolumeFull &v) {
+  insert_volume(c, static_cast<const VolumeRow &>(v));
+  auto fresh = v;
+  fresh.id = c.last_id();
+  insert_config_of(c, fresh);
+}
+
+void update_volume(Connection &c, const VolumeFull &v) {
+  c.exec("UPDATE storage_volumes SET description = ? WHERE id = ?", {v.description, v.id});
+  c.exec("DELETE FROM storage_volumes_config WHERE storage_volume_id = ?", {v.id});
+  insert_config_of(c, v);
+}
+
+std::vector<VolumeSnapshotRow> volume_snapshots(Connection &c, std::int64_t volume_id) {
+  std::vector<VolumeSnapshotRow> out;
+  c.query(std::string("SELECT id, storage_volume_id, name, description, expiry_date, creation_date FROM storage_volumes_snapshots") +
+              (volume_id ? " WHERE storage_volume_id = ?" : "") + " ORDER BY storage_volume_id, creation_date, id",
+          volume_id ? std::vector<Value>{volume_id} : std::vector<Value>{}, [&](const Row &r) {
+            VolumeSnapshotRow s;
+            s.id = r.number(0);
+            s.volume_id = r.number(1);
+            s.name = r.text(2);
+            s.description = r.text(3);
+            if (!r.null(4)) s.expires_text = r.text(4);
+            s.created_at = time_of(r, 5);
+            out.push_back(std::move(s));
+          });
+  return out;
+}
+
+void insert_volume_snapshot(Connection &c, const VolumeSnapshotRow &s) {
+  c.exec("INSERT INTO storage_volumes_snapshots (storage_volume_id, name, description, expiry_date, creation_date) VALUES (?, ?, ?, ?, ?)",
+         {s.volume_id, s.name, s.description, s.expires_text.empty() ? Value(nullptr) : Value(s.expires_text), base::format_time(s.created_at)});
+}
+void update_volume_snapshot(Connection &c, const VolumeSnapshotRow &s) {
+  c.exec("UPDATE storage_volumes_snapshots SET name = ?, description = ?, expiry_date = ? WHERE id = ?",
+         {s.name, s.description, s.expires_text.empty() ? Value(nullptr) : Value(s.expires_text), s.id});
+}
+void delete_volume_snapshot(Connection &c, std::int64_t id) { c.exec("DELETE FROM storage_volumes_snapshots WHERE id = ?", {id}); }
+
+void set_snapshot_description(Connection &c, std::int64_t id, const std::string &description) {
+  c.exec("UPDATE instances_snapshots SET description = ? WHERE id = ?", {description, id});
+}
+
+} // namespace incus::db

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a daemon asks for: instances that start with it and stop with the machine, and what happens by the clock.
+#include <csignal>
+
+#include "base/time.hpp"
+#include "embed/engine.hpp"
+
+namespace incus::embed {
+
+void Engine::start_instances() {
+  {
+    std::lock_guard lock(background_mutex_);
+    if (!minutes_.joinable() && !closed_) {
+      // Threads of the library take no signals of the program.
+      sigset_t every, before;
+      sigfillset(&every);
+      pthread_sigmask(SIG_SETMASK, &every, &before);
+      minutes_ = std::thread([this] { run_minutes(); });
+      pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    }
+  }
+  instances_->start_all();
+}
+
+void Engine::stop_instances(std::optional<std::chrono::milliseconds> limit) { instances_->stop_all(limit); }
+
+void Engine::run_minutes() {
+  using namespace std::chrono;
+  for (;;) {
+    auto now = base::now();
+    auto next = floor<minutes>(now) + minutes(1);
+    if (!instances_->pause(duration_cast<milliseconds>(next - now) + milliseconds(1))) return;
+    try {
+      instances_->expire_snapshots(next);
+      instances_->run_schedules(next);
+    } catch (const std::exception &e) {
+      log_.error("schedules: {}", e.what());
+    }
+  }
+}
+
+} // namespace incus::embed

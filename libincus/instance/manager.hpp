@@ -185,6 +185,7 @@ private:
   void on_rebooted(const Key &key, const Started &started);
   bool is_live(std::int64_t id);
   bool is_kept(std::int64_t id);
+  void snapshot_at_start(const std::string &project, const std::string &name);
   void must_run(const db::InstanceRow &row, const char *what);
   void must_not_run(const db::InstanceRow &row, const char *what);
   std::string next_snapshot_name(const db::InstanceRow &row, const Config &expanded);

@@ -201,6 +201,14 @@ void Manager::run_schedules(Time now) {
   }
 }
 
+void Manager::snapshot_at_start(const std::string &project, const std::string &name) {
+  auto r = row(project, name);
+  auto c = expand(r).config;
+  auto schedule = c.find("snapshots.schedule");
+  if (schedule == c.end() || !schedule_at_start(schedule->second) || is_live(r.id)) return;
+  create_snapshot(project, name, {}, [](const std::string &, std::uint64_t, std::uint64_t) {});
+}
+
 void Manager::expire_snapshots(Time now) {
   struct Old {
     std::string project, instance, name, expires;

@@ -193,6 +193,7 @@ void Manager::stop_claimed(const std::string &project, const std::string &name, 
 
 void Manager::change_state(const std::string &project, const std::string &name, const InstanceStateChange &c) {
   if (c.stateful) base::fail(ErrorCode::not_supported, "stateful stop and start are not supported for containers");
+  if (c.action == "start") snapshot_at_start(project, name);
   Claim claim(*this, project, name, c.action.c_str());
   if (c.action == "start") return start_claimed(project, name);
   if (c.action == "stop") return stop_claimed(project, name, c, false);

@@ -70,6 +70,16 @@ void kill_and_delete(Host &h, const std::string &name) {
   i.remove().wait();
 }
 
+const std::string volumes = "/1.0/storage-pools/default/volumes/custom";
+void operate(Host &h, const std::string &method, const std::string &path, const std::string &body = {}) {
+  RawCall c;
+  c.method = method;
+  c.path = path;
+  c.body = body;
+  h.call(c).operation->wait();
+}
+bool has_volume(Host &h, const std::string &name) { return h.request("GET", volumes).find("/custom/" + name + "\"") != std::string::npos; }
+
 /// One operation: how to get ready for it, what it does, what may be found afterwards, how to get back.
 struct Scenario {
   const char *name;
@@ -161,6 +171,40 @@ const Scenario scenarios[] = {
        else create(h, "d");
      },
      [](Host &h) { kill_and_delete(h, "d"); }},
+    {"rebuild",
+     [](Host &h) {
+       create(h, "w");
+       auto i = h.instance("w");
+       i.start().wait();
+       must(i.exec({"sh", "-c", "echo old > /root/mark; sync"}).exit_code == 0, "mark");
+       i.stop(true).wait();
+     },
+     [](Host &h) { operate(h, "POST", "/1.0/instances/w/rebuild", R"({"source":{"type":"image","alias":"busy"}})"); },
+     [](Host &h) {
+       auto i = h.instance("w");
+       auto config = i.info().config;
+       bool fresh = config.at("volatile.uuid") != config.at("volatile.uuid.generation");
+       i.start().wait();
+       must((i.exec({"test", "-e", "/root/mark"}).exit_code != 0) == fresh, "the root is not the one that the store tells of");
+     },
+     [](Host &h) { kill_and_delete(h, "w"); }},
+    {"volume", [](Host &) {},
+     [](Host &h) {
+       h.request("POST", volumes, R"({"name":"v1"})");
+       operate(h, "POST", volumes + "/v1/snapshots", R"({"name":"s0"})");
+       operate(h, "POST", volumes + "/v1/snapshots/s0", R"({"name":"s1"})");
+       h.request("POST", volumes + "/v1", R"({"name":"v2"})");
+       operate(h, "DELETE", volumes + "/v2/snapshots/s1");
+     },
+     [](Host &h) {
+       // What is there can be used and removed.
+       for (auto *v : {"v1", "v2"})
+         if (has_volume(h, v)) operate(h, "POST", volumes + "/" + v + "/snapshots", R"({"name":"later"})");
+     },
+     [](Host &h) {
+       for (auto *v : {"v1", "v2"})
+         if (has_volume(h, v)) h.request("DELETE", volumes + "/" + v);
+     }},
 };
 
 const Scenario &scenario(const std::string &name) {

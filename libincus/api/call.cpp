@@ -47,6 +47,8 @@ std::string name_from_url(const std::string &url) {
 }
 
 std::string bytes_of(Reply &reply) {
+  // A door that has text already gives it as a document.
+  if (reply.bodies.empty() && reply.metadata.is_string()) return std::string(reply.metadata.get_string());
   std::string out;
   for (auto &body : reply.bodies)
     for (char buf[16384];;) {

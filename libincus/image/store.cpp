@@ -4,6 +4,7 @@
 #include <boost/json.hpp>
 #include <cerrno>
 #include <fcntl.h>
+#include <set>
 #include <sys/mman.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the engine asks of incus-lxc. Every request on the helper's socket carries its own reply socket as first descriptor; a
-// reply that never comes shows as end of file. Numbers travel as decimal text.
+// reply that never comes shows as end of file. `taken` is the first reply to all but hello: a request whose end of file comes without it was
+// never read, and may be sent again. Numbers travel as decimal text.
 #pragma once
 #include <cstdint>
 
@@ -29,5 +30,6 @@ enum Reply : std::uint32_t {
   failed = 101,  ///< text
   exited = 102,  ///< exec: exit code
 };
+  taken = 103,   ///< the helper has read the request
 
 } // namespace incus::helper::lxc

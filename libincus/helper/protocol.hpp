@@ -13,7 +13,7 @@
 
 namespace incus::helper {
 
-inline constexpr std::uint32_t protocol_version = 1;
+inline constexpr std::uint32_t protocol_version = 2;
 inline constexpr std::size_t max_message = 200 * 1024;
 inline constexpr int max_fds = 16;
 

@@ -100,6 +100,7 @@ int run() {
       }
       send_reply(m.fds[0], ok, {std::to_string(protocol_version)});
     } else {
+      send_reply(m.fds[0], taken);
       pid_t pid = ::fork();
       if (pid == 0) {
         if (owner >= 0) ::close(owner);

@@ -33,6 +33,7 @@ void Channel::start_locked() {
   }
   theirs.reset();
   socket_ = std::move(ours);
+  generation_++;
 
   auto [reply, end] = sys::seqpacket_pair();
   base::Fd self(static_cast<int>(::syscall(SYS_pidfd_open, ::getpid(), 0)));
@@ -59,22 +60,47 @@ void Channel::start() {
   if (!socket_) start_locked();
 }
 
-base::Fd Channel::send(std::uint32_t op, std::vector<std::string> args, const std::vector<int> &fds) {
-  auto [ours, theirs] = sys::seqpacket_pair();
-  helper::Message m{op, std::move(args), {theirs.get()}};
-  m.fds.insert(m.fds.end(), fds.begin(), fds.end());
+void Channel::put(const helper::Message &m, std::uint64_t &generation) {
   std::lock_guard lock(mutex_);
   if (closed_) base::fail(ErrorCode::unavailable, "the host is closed");
+  // The helper of an earlier attempt is dead or dying, whoever still holds its end of the socket.
+  if (generation == generation_) socket_.reset();
   for (int attempt = 0;; attempt++) {
     bool fresh = !socket_;
     if (fresh) start_locked();
     int err = helper::send_message(socket_.get(), m);
-    if (err == 0) return std::move(ours);
+    generation = generation_;
+    if (err == 0) return;
     if (err == EMSGSIZE) base::fail(ErrorCode::too_large, "the request to the container helper is too large");
     socket_.reset();
     if (fresh || attempt) base::fail_errno(err, "cannot reach the container helper");
     // It died since; what it ran shows at the instances.
   }
+}
+
+base::Fd Channel::send(std::uint32_t op, std::vector<std::string> args, const std::vector<int> &fds) {
+  helper::Message m{op, std::move(args), {-1}};
+  m.fds.insert(m.fds.end(), fds.begin(), fds.end());
+  std::uint64_t generation = 0;
+  for (int attempt = 0; attempt < 5; attempt++) {
+    auto [ours, theirs] = sys::seqpacket_pair();
+    m.fds.front() = theirs.get();
+    put(m, generation);
+    theirs.reset();
+    if (!sys::wait_exit(ours.get(), milliseconds(30000)))
+      base::fail(ErrorCode::unavailable, "the container helper gives no sign of life");
+    helper::Message answer;
+    // An end of file: it was killed before it read the request. A killed helper's socket takes messages until the last of its workers,
+    // which were born with it, is gone.
+    if (helper::receive_message(ours.get(), answer) == 0 && answer.op == proto::taken) return std::move(ours);
+  }
+  base::fail(ErrorCode::unavailable, "the container helper was killed before it read the request, five times");
+}
+
+void Channel::post(std::uint32_t op) {
+  auto [ours, theirs] = sys::seqpacket_pair();
+  std::uint64_t generation = 0;
+  put({op, {}, {theirs.get()}}, generation);
 }
 
 std::optional<Reply> Channel::receive(const base::Fd &socket, std::optional<milliseconds> timeout) {

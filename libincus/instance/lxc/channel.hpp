@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/fd.hpp"
+#include "helper/protocol.hpp"
 #include "instance/lxc/runtime.hpp"
 #include "sys/process.hpp"
 
@@ -27,8 +28,11 @@ public:
 
   /// Starts the helper now.
   void start();
-  /// Sends a request; the reply comes on the returned socket.
+  /// Sends a request and returns when a helper has it; the reply comes on the returned socket. One that a helper was killed before it
+  /// read goes to the next helper.
   base::Fd send(std::uint32_t op, std::vector<std::string> args, const std::vector<int> &fds = {});
+  /// Sends a request for which nobody waits.
+  void post(std::uint32_t op);
   /// Waits for one reply; nothing when `timeout` ran out. Throws unavailable when the worker died.
   static std::optional<Reply> receive(const base::Fd &socket, std::optional<std::chrono::milliseconds> timeout);
   /// send() and receive(); a failed reply is thrown as `code`.
@@ -38,10 +42,13 @@ public:
 
 private:
   void start_locked();
+  /// Puts a request into the socket of the running helper, or of a new one; `generation` is that helper's number.
+  void put(const helper::Message &m, std::uint64_t &generation);
 
   const Options &options_;
   std::mutex mutex_;
   base::Fd socket_;
+  std::uint64_t generation_ = 0; ///< of the helper at its other end
   sys::Child child_;
   bool closed_ = false;
   int pid_ = ::getpid(); ///< a forked child's copy must leave the helper alone

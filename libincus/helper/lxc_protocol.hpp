@@ -20,6 +20,7 @@ enum Op : std::uint32_t {
   exec = 4,     ///< name, config file, uid, gid, cwd, interactive "1", width, height, count of argv, argv..., environment...; fds: reply[, in, out, err]
   validate = 5, ///< raw configuration
   console = 6,  ///< name; the reply's fds: connection to the monitor, which holds the console while it is open, and terminal
+  warm = 7,     ///< processes will be moved between control groups soon; answers nothing
 };
 
 /// After its first two arguments a start has groups, each a word and its arguments:
@@ -29,7 +30,7 @@ enum Reply : std::uint32_t {
   ok = 100,      ///< hello, validate: nothing; start, query: state, init pid, monitor pid; fds: init pidfd, monitor pidfd, netlink socket. exec: pid; fds: pidfd[, pty]
   failed = 101,  ///< text
   exited = 102,  ///< exec: exit code
-};
   taken = 103,   ///< the helper has read the request
+};
 
 } // namespace incus::helper::lxc

@@ -175,6 +175,7 @@ private:
 
   void start_claimed(const std::string &project, const std::string &name, const char *action = "instance-started");
   StartSpec prepare_start(db::InstanceRow &row, const Expanded &e, Config &changes);
+  bool can_idmap(int dirfd);
   storage::RootfsPlan prepare_rootfs(const db::InstanceRow &row, const Root &root, const storage::IdMap &map, Config &changes);
   storage::IdMap choose_map(const db::InstanceRow &row, const Expanded &e);
   void stop_claimed(const std::string &project, const std::string &name, const InstanceStateChange &change, bool keep_ephemeral);
@@ -207,6 +208,7 @@ private:
   std::map<std::int64_t, std::function<void()>> consoles_; ///< how to end who is attached
   std::set<std::int64_t> kept_; ///< marked as running although they do not: a daemon starts them
   bool halted_ = false, ending_ = false;
+  std::set<std::uint64_t> idmappable_; ///< devices of file systems that can do idmapped mounts
 };
 
 /// Holds an instance for one operation at a time.

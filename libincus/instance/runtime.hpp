@@ -83,6 +83,8 @@ public:
   virtual ~Runtime() = default;
   virtual void set_events(RuntimeEvents events) = 0;
 
+  /// A start follows soon: what can go on meanwhile, begins.
+  virtual void expect_start() noexcept {}
   /// Starts it and returns when its init runs. Throws with the container log's own words when it could not; nothing is left then.
   virtual Started start(const StartSpec &spec) = 0;
   /// Finds out whether it runs (after an open); adopts it if so: events come for it from now on.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <boost/json.hpp>
 #include <cstdlib>
+#include <sys/stat.h>
 
 #include "base/error.hpp"
 #include "base/names.hpp"
@@ -55,6 +56,20 @@ storage::IdMap Manager::choose_map(const db::InstanceRow &row, const Expanded &e
   return sys::choose_idmap(e.config, isolated);
 }
 
+/// What worked once on a file system works as long as the kernel runs; to ask costs a process, a millisecond of every start.
+bool Manager::can_idmap(int dirfd) {
+  struct stat st {};
+  if (::fstat(dirfd, &st) != 0) return false;
+  {
+    std::lock_guard lock(mutex_);
+    if (idmappable_.count(st.st_dev)) return true;
+  }
+  if (!storage::idmapped_mounts_work(dirfd)) return false;
+  std::lock_guard lock(mutex_);
+  idmappable_.insert(st.st_dev);
+  return true;
+}
+
 storage::RootfsPlan Manager::prepare_rootfs(const db::InstanceRow &row, const Root &root, const storage::IdMap &map, Config &changes) {
   auto plan = root.driver->rootfs(root.volume);
   if (ctx_.directory.empty()) return plan;
@@ -63,7 +78,7 @@ storage::RootfsPlan Manager::prepare_rootfs(const db::InstanceRow &row, const Ro
   bool can_map = std::getenv("INCUS_IDMAPPED_MOUNTS_DISABLE") == nullptr;
   if (can_map && !map.empty()) {
     base::Fd dir(root.driver->open_volume(root.volume));
-    can_map = storage::idmapped_mounts_work(dir.get());
+    can_map = can_idmap(dir.get());
   }
   bool privileged = map.empty();
   auto wanted = can_map || privileged ? storage::IdMap{} : map;
@@ -114,6 +129,7 @@ StartSpec Manager::prepare_start(db::InstanceRow &row, const Expanded &e, Config
 }
 
 void Manager::start_claimed(const std::string &project, const std::string &name, const char *action) {
+  ctx_.runtime.expect_start();
   auto r = row(project, name);
   {
     std::lock_guard lock(mutex_);

@@ -51,6 +51,10 @@ bool has_lock = false; ///< else the number is anybody's
     do_console(reply, m.args);
     break;
   case validate: do_validate(reply, m.args); break;
+  case warm:
+    if (has_lock) ::close(lock);
+    do_warm();
+    break;
   default: refuse(reply, "request " + std::to_string(m.op) + " is not known to this helper");
   }
   _exit(0);

@@ -29,6 +29,7 @@ void do_query(int reply, const std::vector<std::string> &args);
 void do_exec(int reply, const std::vector<std::string> &args, const std::vector<int> &fds);
 void do_console(int reply, const std::vector<std::string> &args);
 void do_validate(int reply, const std::vector<std::string> &args);
+void do_warm();
 
 /// Reply of a running container: state, pids, pidfds, a netlink socket of its network namespace.
 bool reply_running(int reply, lxc_container *c, const std::string &state);

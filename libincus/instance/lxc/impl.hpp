@@ -51,6 +51,7 @@ public:
   explicit LxcRuntime(Options options);
   ~LxcRuntime() override;
   void set_events(RuntimeEvents events) override;
+  void expect_start() noexcept override { warm_up(); }
   Started start(const StartSpec &spec) override;
   std::optional<Started> adopt(const Key &key) override;
   void clean(const Key &key, const std::vector<std::string> &host_interfaces) override;
@@ -89,6 +90,7 @@ private:
   sys::CgroupTree cgroup(const Key &key) { return {facts().cgroups, cgroup_name(key)}; }
   Places places(const Key &key) const;
   // start.cpp
+  void warm_up() noexcept;
   void prepare(const StartSpec &spec, const Places &places, const Rendered &rendered);
   base::Fd bind_notify(const StartSpec &spec);
   std::string log_errors(const Key &key) const;

@@ -33,6 +33,14 @@ void write_run_file(const std::string &path, const std::string &text, mode_t mod
 
 } // namespace
 
+void LxcRuntime::warm_up() noexcept {
+  try {
+    channel_.post(helper::lxc::warm);
+  } catch (const std::exception &) {
+    // The request that follows says what is wrong.
+  }
+}
+
 void LxcRuntime::prepare(const StartSpec &spec, const Places &at, const Rendered &rendered) {
   std::string raw;
   if (auto it = spec.config.find("raw.lxc"); it != spec.config.end()) raw = it->second;
@@ -47,7 +55,8 @@ void LxcRuntime::prepare(const StartSpec &spec, const Places &at, const Rendered
   ::unlink(at.console_log.c_str());
   ::unlink((at.console_log + ".1").c_str());
   ::unlink((run_dir(spec.key) + "/booted").c_str());
-  write_run_file(at.seccomp, policy, 0600);
+  // The same for every start as a rule; a new file costs more than a look.
+  if (sys::read_small_file(at.seccomp) != policy) write_run_file(at.seccomp, policy, 0600);
   write_run_file(at.config, text, 0640);
 }
 

@@ -38,6 +38,8 @@ void LxcRuntime::kill(const Key &key) {
     std::lock_guard lock(e->mutex);
     e->killing = true;
   }
+  // The monitor moves itself before it ends.
+  warm_up();
   {
     sys::FaultScope fault("kill container");
     auto tree = cgroup(key).child("payload");

@@ -28,9 +28,24 @@ OpenOptions parse_options(const char *options) {
       api::from_json(kv.value(), ms, name);
       if (ms < 0) base::fail(ErrorCode::invalid_argument, "invalid value of \"takeover_timeout\": {} is below 0", ms);
       o.takeover_timeout = std::chrono::milliseconds(ms);
+    } else if (name == "client_certificate") {
+      api::from_json(kv.value(), o.client_certificate, name);
+    } else if (name == "client_key") {
+      api::from_json(kv.value(), o.client_key, name);
+    } else if (name == "server_certificate") {
+      api::from_json(kv.value(), o.server_certificate, name);
+    } else if (name == "trust_token") {
+      api::from_json(kv.value(), o.trust_token, name);
+    } else if (name == "connect_timeout") {
+      std::int64_t ms = 0;
+      api::from_json(kv.value(), ms, name);
+      if (ms <= 0) base::fail(ErrorCode::invalid_argument, "invalid value of \"connect_timeout\": {} is not above 0", ms);
+      o.connect_timeout = std::chrono::milliseconds(ms);
     } else {
       base::fail(ErrorCode::invalid_argument,
-                 "unknown option {}: the options are auto_destroy, remove_directory, storage_driver and takeover_timeout", base::quoted(name));
+                 "unknown option {}: the options are auto_destroy, remove_directory, storage_driver, takeover_timeout, client_certificate, client_key, "
+                 "server_certificate, trust_token and connect_timeout",
+                 base::quoted(name));
     }
   }
   return o;

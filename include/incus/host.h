@@ -20,13 +20,18 @@ typedef void (*incus_log_fn)(incus_log_level level, const char *line, void *data
 /**
  * Opens an engine. All state hangs off the handle; several in one process do not know of each other.
  *
- * \param uri "embed:///dir" (in this process; "embed:" is $INCUS_DIR or /var/lib/incus) or "test://" (in memory)
+ * \param uri "embed:///dir" (in this process; "embed:" is $INCUS_DIR or /var/lib/incus), "test://" (in memory), or what a daemon
+ *   serves: "unix:///path/unix.socket" ("unix:" is $INCUS_SOCKET, $INCUS_DIR/unix.socket, /run/incus/unix.socket or /var/lib/incus/unix.socket) or
+ *   "https://host:8443"
  * \param options NULL, or a JSON object with any of: "auto_destroy" (true: instances die with this process, even when it is killed),
  *   "remove_directory" (true: with auto_destroy, the state directory goes too), "storage_driver" ("dir" or "overlay" for the default pool), "takeover_timeout"
- *   (milliseconds to wait for the helpers of a process that died while it held the directory). An unknown option is refused.
+ *   (milliseconds to wait for the helpers of a process that died while it held the directory); for https: "client_certificate" and "client_key" (PEM or paths; else client.crt
+ *   and client.key in $INCUS_CONF or ~/.config/incus), "server_certificate" (fingerprint, PEM or path), "trust_token"; "connect_timeout" (milliseconds).
+ *   An unknown option is refused.
  * \param host receives the handle; free it with incus_host_free()
  * Errors: INVALID_ARGUMENT (URI, options), PERMISSION_DENIED (not root, read-only), UNAVAILABLE (held by another process: the message
- * names its pid), NOT_SUPPORTED (newer schema, or a directory of the official daemon).
+ * names its pid; no server answers), NOT_SUPPORTED (newer schema, or a directory of the official daemon), FORBIDDEN (the server's certificate is
+ * not the one expected), TIMEOUT.
  */
 INCUS_API incus_status incus_host_open(const char *uri, const char *options, incus_host **host, incus_error **err);
 

@@ -30,6 +30,17 @@ struct OpenOptions {
   std::string storage_driver;
   /// How long to wait for the helpers of a process that died while it held the directory.
   std::chrono::milliseconds takeover_timeout = std::chrono::seconds(10);
+  /// https: our certificate and its key, each a PEM text or the path of one. Empty: client.crt and client.key in $INCUS_CONF or
+  /// ~/.config/incus, if they are there.
+  std::string client_certificate, client_key;
+  /// https: how the server is known: the SHA-256 fingerprint of its certificate (64 hexadecimal digits), the certificate as PEM, or the path of
+  /// that. Empty: by `trust_token`, or else by the certificate authorities that this machine trusts.
+  std::string server_certificate;
+  /// https: what the server's administrator handed out. It names the server's fingerprint and addresses (the URI may then be "https://"); our
+  /// certificate is added to the server's trust store with it unless it is there already.
+  std::string trust_token;
+  /// unix and https: how long a connection may take to come up.
+  std::chrono::milliseconds connect_timeout = std::chrono::seconds(10);
   /// Receives log lines; called from any thread, must not call back into the Host. Empty: logs are dropped.
   std::function<void(LogLevel, const std::string &)> log;
 };
@@ -77,14 +88,25 @@ struct RawReply {
 /// What a test registers with a `test://` host to answer exec: gets the request and stdin, returns the result.
 using TestExecHandler = std::function<ExecResult(const std::string &instance, const ExecRequest &, const std::string &input)>;
 
-/// An engine: `embed:///dir` (in this process; `embed:` is $INCUS_DIR or /var/lib/incus) or `test://` (in memory).
+/// A certificate by which a client makes itself known to servers.
+struct ClientCertificate {
+  std::string certificate, key; ///< PEM
+  std::string fingerprint;      ///< SHA-256, 64 hexadecimal digits
+};
+/// Makes a key (ECDSA P-384) and a certificate for it, valid for ten years.
+INCUS_EXPORT ClientCertificate make_client_certificate(const std::string &name);
+
+/// An engine: `embed:///dir` (in this process; `embed:` is $INCUS_DIR or /var/lib/incus), `test://` (in memory), or one that a daemon serves:
+/// `unix:///path/unix.socket` (`unix:` is $INCUS_SOCKET, $INCUS_DIR/unix.socket, /run/incus/unix.socket or /var/lib/incus/unix.socket) and
+/// `https://host:8443`, of this project or the official incusd.
 /// Move-only, thread-safe. All state hangs off it; several in one process do not know of each other. Closing
 /// waits for operations that write and leaves instances running (unless auto_destroy). After fork() every call
 /// in the child fails with ErrorCode::unavailable.
 class INCUS_EXPORT Host {
 public:
   /// Opens it. Errors: invalid_argument (URI), permission_denied (not root, read-only), unavailable (held by another
-  /// process: the message names its pid), not_supported (newer schema, or a directory of the official daemon).
+  /// process: the message names its pid; no server answers), not_supported (newer schema, or a directory of the official daemon), forbidden
+  /// (the server's certificate is not the one expected), timeout (connect_timeout).
   static Host open(const std::string &uri, const OpenOptions &options = {});
   ~Host();
   Host(Host &&) noexcept;

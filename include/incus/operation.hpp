@@ -24,6 +24,7 @@ struct OperationInfo {
   bool may_cancel = false;
   std::string err;          ///< the failure's text
   std::int64_t err_code = 0; ///< HTTP status of the failure, 0 if none (JSON `error_code`)
+  std::string err_name;     ///< the failure's code by name, such as "conflict"; servers of others do not say it (JSON `error_name`)
   std::string location;     ///< cluster member
 };
 

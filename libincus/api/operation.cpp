@@ -70,7 +70,7 @@ public:
   }
   void rethrow() override {
     auto i = info();
-    if (i.status_code >= 400) throw Error(i.status_code == 401 ? ErrorCode::cancelled : error_code_from(static_cast<int>(i.err_code)), i.err);
+    if (i.status_code >= 400) throw Error(i.status_code == 401 ? ErrorCode::cancelled : error_code_from(static_cast<int>(i.err_code), i.err_name), i.err);
   }
   void cancel() override { perform(session_, RowId::operation_delete, at({id_})); }
   void control(const json::value &) override {

@@ -33,7 +33,7 @@ template <> struct Record<OperationInfo> {
   static constexpr auto fields =
       std::make_tuple(field("id", &T::id), field("class", &T::class_), field("description", &T::description), field("created_at", &T::created_at),
                       field("updated_at", &T::updated_at), field("status", &T::status), field("status_code", &T::status_code), field("resources", &T::resources),
-                      field("metadata", &T::metadata), field("may_cancel", &T::may_cancel), field("err", &T::err), field_opt("error_code", &T::err_code),
+                      field("metadata", &T::metadata), field("may_cancel", &T::may_cancel), field("err", &T::err), field_opt("error_code", &T::err_code), field_opt("error_name", &T::err_name),
                       field("location", &T::location));
 };
 template <> struct Record<Event> {

@@ -147,6 +147,7 @@ void TaskOperation::finish(std::exception_ptr f) {
       } catch (const Error &e) {
         info_.err = e.what();
         info_.err_code = http_status(e.code());
+        info_.err_name = error_code_name(e.code());
         if (e.code() == ErrorCode::cancelled) {
           info_.status = "Cancelled";
           info_.status_code = cancelled;
@@ -154,6 +155,7 @@ void TaskOperation::finish(std::exception_ptr f) {
       } catch (const std::exception &e) {
         info_.err = e.what();
         info_.err_code = 500;
+        info_.err_name = error_code_name(ErrorCode::internal);
         failure_ = std::make_exception_ptr(Error(ErrorCode::internal, e.what()));
       }
     }

@@ -4,6 +4,7 @@
 #include "base/error.hpp"
 #include "base/names.hpp"
 #include "embed/engine.hpp"
+#include "remote/door.hpp"
 
 namespace incus {
 inline namespace v0 {
@@ -23,8 +24,13 @@ Host Host::open(const std::string &uri, const OpenOptions &options) {
     door = std::make_unique<embed::Engine>(rest, options);
   } else if (uri == "test://" || uri == "test:") {
     door = std::make_unique<embed::Engine>(options);
+  } else if (scheme.size() != uri.size() && (scheme == "unix" || scheme == "https")) {
+    if (options.auto_destroy || options.remove_directory || !options.storage_driver.empty())
+      base::fail(ErrorCode::invalid_argument, "auto_destroy, remove_directory and storage_driver are for embed: and cannot be used with {}", base::quoted(uri));
+    door = std::make_unique<remote::RemoteDoor>(uri, options);
   } else {
-    base::fail(ErrorCode::invalid_argument, "invalid URI {}: must be embed:, embed:///DIRECTORY or test://", base::quoted(uri));
+    base::fail(ErrorCode::invalid_argument,
+               "invalid URI {}: must be embed:, embed:///DIRECTORY, test://, unix:, unix:///PATH/unix.socket or https://HOST:8443", base::quoted(uri));
   }
   return Host(std::make_shared<api::Session>(uri, std::move(door)));
 }

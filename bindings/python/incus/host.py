@@ -115,18 +115,31 @@ def open(
     remove_directory: bool = False,
     storage_driver: str = "",
     takeover_timeout: float = 10.0,
+    client_certificate: str = "",
+    client_key: str = "",
+    server_certificate: str = "",
+    trust_token: str = "",
+    connect_timeout: float = 10.0,
     log: Union[None, logging.Logger, Callable[[int, str], None]] = None,
 ) -> Host:
-    """Opens an engine: "embed:///dir" in this process ("embed:" is $INCUS_DIR or /var/lib/incus), "test://" in memory.
+    """Opens an engine: "embed:///dir" in this process ("embed:" is $INCUS_DIR or /var/lib/incus), "test://" in memory, or one that a daemon serves:
+    "unix:///path/unix.socket" ("unix:" finds the usual socket) or "https://host:8443".
 
     auto_destroy: its instances die with this process, even when it is killed; with remove_directory the state directory goes too.
     storage_driver: "dir" or "overlay" for the default pool. takeover_timeout: seconds to wait for what a dead process left.
+    For https: client_certificate and client_key (PEM texts or paths; else client.crt and client.key of the configuration directory),
+    server_certificate (fingerprint, PEM or path), trust_token. connect_timeout: seconds.
     log: a logger, or a function that gets a level of the logging module and a line, from any thread; it must not use the host."""
     options = {
         "auto_destroy": auto_destroy,
         "remove_directory": remove_directory,
         "storage_driver": storage_driver,
         "takeover_timeout": int(takeover_timeout * 1000),
+        "client_certificate": client_certificate,
+        "client_key": client_key,
+        "server_certificate": server_certificate,
+        "trust_token": trust_token,
+        "connect_timeout": max(1, int(connect_timeout * 1000)),
     }
     if log is None:
         return Host(_native.Host(uri, json.dumps(options), None))

@@ -96,6 +96,7 @@ class OperationInfo:
     may_cancel: bool = False
     err: str = ""
     error_code: int = 0
+    error_name: str = ""
     location: str = ""
 
 

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "remote/target.hpp"
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <netdb.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <thread>
+
+#include "base/error.hpp"
+#include "base/names.hpp"
+#include "remote/tls.hpp"
+
+namespace incus::remote {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+std::string environment(const char *name) {
+  const char *v = std::getenv(name);
+  return v ? v : "";
+}
+
+std::string default_socket() {
+  if (auto s = environment("INCUS_SOCKET"); !s.empty()) return s;
+  if (auto d = environment("INCUS_DIR"); !d.empty()) return d + "/unix.socket";
+  struct stat st;
+  return ::stat("/run/incus/unix.socket", &st) == 0 ? "/run/incus/unix.socket" : "/var/lib/incus/unix.socket";
+}
+
+int remaining(Clock::time_point end) {
+  auto left = std::chrono::ceil<std::chrono::milliseconds>(end - Clock::now()).count();
+  return left < 0 ? 0 : static_cast<int>(std::min<long long>(left, 1 << 30));
+}
+
+/// 0, or the errno of the failure.
+int connect_within(int fd, const sockaddr *address, socklen_t size, Clock::time_point end) {
+  for (;;) {
+    if (::connect(fd, address, size) == 0) return 0;
+    if (errno == EINTR) continue;
+    // A unix socket whose queue of connections is full.
+    if (errno == EAGAIN) {
+      if (remaining(end) == 0) return ETIMEDOUT;
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      continue;
+    }
+    if (errno != EINPROGRESS) return errno;
+    break;
+  }
+  for (;;) {
+    pollfd p{fd, POLLOUT, 0};
+    int n = ::poll(&p, 1, remaining(end));
+    if (n == 0) return ETIMEDOUT;
+    if (n < 0 && errno != EINTR) return errno;
+    if (n > 0) break;
+  }
+  int err = 0;
+  socklen_t len = sizeof err;
+  ::getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len);
+  return err;
+}
+
+[[noreturn]] void unreachable(const Target &t, int err) {
+  if (err == ETIMEDOUT) base::fail(ErrorCode::timeout, "cannot connect to {} within {} ms", base::quoted(t.name()), t.connect_timeout.count());
+  auto what = fmt::format("cannot connect to {}", base::quoted(t.name()));
+  if (err == EACCES || err == EPERM) base::fail_errno(err, what);
+  base::fail(ErrorCode::unavailable, "{}: {}; is the server running?", what, base::errno_text(err));
+}
+
+base::Fd dial_unix(const Target &t, Clock::time_point end) {
+  sockaddr_un a{};
+  a.sun_family = AF_UNIX;
+  if (t.socket.size() >= sizeof a.sun_path)
+    base::fail(ErrorCode::invalid_argument, "invalid socket path {}: must be shorter than {} bytes", base::quoted(t.socket), sizeof a.sun_path);
+  std::memcpy(a.sun_path, t.socket.data(), t.socket.size());
+  base::Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!fd) base::fail_errno(errno, "cannot make a socket");
+  if (int err = connect_within(fd.get(), reinterpret_cast<sockaddr *>(&a), sizeof a, end)) unreachable(t, err);
+  return fd;
+}
+
+base::Fd dial_tcp(const Target &t, Clock::time_point end) {
+  addrinfo hints{}, *found = nullptr;
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_ADDRCONFIG;
+  int e = ::getaddrinfo(t.host.c_str(), t.port.c_str(), &hints, &found);
+  // Loopback alone does not count as a configured address.
+  if (e == EAI_ADDRFAMILY || e == EAI_NONAME || e == EAI_NODATA) {
+    hints.ai_flags = 0;
+    e = ::getaddrinfo(t.host.c_str(), t.port.c_str(), &hints, &found);
+  }
+  if (e) base::fail(ErrorCode::unavailable, "cannot find the address of {}: {}", base::quoted(t.name()), ::gai_strerror(e));
+  std::unique_ptr<addrinfo, void (*)(addrinfo *)> free_list(found, ::freeaddrinfo);
+  int err = EADDRNOTAVAIL;
+  for (auto *a = found; a; a = a->ai_next) {
+    base::Fd fd(::socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    if (!fd) {
+      err = errno;
+      continue;
+    }
+    err = connect_within(fd.get(), a->ai_addr, a->ai_addrlen, end);
+    if (err) continue;
+    int on = 1, idle = 30, probes = 4;
+    ::setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    // A server that vanished is noticed also by who only listens.
+    ::setsockopt(fd.get(), SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    ::setsockopt(fd.get(), IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
+    ::setsockopt(fd.get(), IPPROTO_TCP, TCP_KEEPINTVL, &idle, sizeof idle);
+    ::setsockopt(fd.get(), IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
+    return fd;
+  }
+  unreachable(t, err);
+}
+
+} // namespace
+
+base::Fd dial(const Target &target) {
+  auto end = Clock::now() + target.connect_timeout;
+  return target.socket.empty() ? dial_tcp(target, end) : dial_unix(target, end);
+}
+
+void parse_authority(const std::string &text, std::string &host, std::string &port) {
+  auto bad = [&](const char *why) { base::fail(ErrorCode::invalid_argument, "invalid server address {}: {}", base::quoted(text), why); };
+  port = "8443";
+  std::string rest;
+  if (text.starts_with('[')) {
+    auto end = text.find(']');
+    if (end == text.npos) bad("'[' without ']'");
+    host = text.substr(1, end - 1);
+    rest = text.substr(end + 1);
+  } else {
+    auto colon = text.find(':');
+    if (colon != text.npos && text.find(':', colon + 1) != text.npos) bad("an IPv6 address stands in brackets, as in [::1]:8443");
+    host = text.substr(0, colon);
+    rest = colon == text.npos ? "" : text.substr(colon);
+  }
+  if (!rest.empty()) {
+    port = rest.substr(1);
+    if (rest[0] != ':' || port.empty() || port.size() > 5 || port.find_first_not_of("0123456789") != port.npos || std::stoi(port) < 1 || std::stoi(port) > 65535)
+      bad("the port must be a number from 1 to 65535");
+  }
+  if (host.empty()) bad("it names no host");
+  for (unsigned char c : host)
+    if (c <= ' ' || c == 127 || std::strchr("/?#@\\\"", c)) bad("the host has a character that is not allowed there");
+}
+
+Target parse_target(const std::string &uri, const OpenOptions &options) {
+  Target t;
+  if (options.connect_timeout.count() > 0) t.connect_timeout = options.connect_timeout;
+  if (uri.find('\0') != uri.npos) base::fail(ErrorCode::invalid_argument, "invalid URI {}: it holds a NUL", base::quoted(uri));
+  if (uri.starts_with("unix:")) {
+    t.socket = uri.substr(5);
+    if (t.socket.starts_with("//")) t.socket.erase(0, 2);
+    if (t.socket.empty()) t.socket = default_socket();
+    if (t.socket[0] != '/')
+      base::fail(ErrorCode::invalid_argument, "invalid URI {}: unix:// takes an absolute path, as in unix:///var/lib/incus/unix.socket", base::quoted(uri));
+    return t;
+  }
+  std::string rest = uri.substr(6);
+  if (!rest.starts_with("//")) base::fail(ErrorCode::invalid_argument, "invalid URI {}: must be https://HOST or https://HOST:PORT", base::quoted(uri));
+  rest.erase(0, 2);
+  while (!rest.empty() && rest.back() == '/') rest.pop_back();
+  if (rest.empty() && !options.trust_token.empty()) {
+    auto token = read_trust_token(options.trust_token);
+    // The first address that answers.
+    for (auto &a : token.addresses) {
+      try {
+        parse_authority(a, t.host, t.port);
+        dial(t);
+        break;
+      } catch (const Error &) {
+        if (&a == &token.addresses.back()) throw;
+      }
+    }
+  } else {
+    parse_authority(rest, t.host, t.port);
+  }
+  t.tls = std::make_shared<const Tls>(options);
+  return t;
+}
+
+} // namespace incus::remote

@@ -59,6 +59,11 @@ mount -t sysfs sysfs /sys && mount --rbind /run/aside /sys/fs/cgroup
 exec "$0" --logfile "$INCUS_DIR/incus.log" --group root"""
 
 
+# Values that YAML must quote, fold or write as a block.
+AWKWARD = ["yes: no", "true", "  lead", "# x", "it's", "two\nlines", "12:30:45", "2026-11-22", "word " * 40 + "x", "- a", "a #b", "ünï", "tab\there", "*star", "x:", "y", "1e3"]
+AWKWARD += ["quo: te " * 30 + "x", "trail\n", "trail2\n\n", " lead\nx", "trailing ", '"q"', "a\\b", "%x", "~", "0x1f", "1_000", ".5", "null", "---", "a\n\nb", "<html>&", "{}", "[1]", "@at"]
+
+
 @dataclass
 class Pair:
     """Both clients on one official daemon."""
@@ -95,6 +100,8 @@ def pair(tmp_path_factory: pytest.TempPathFactory, image: Path) -> Iterator[Pair
         official("create", "busybox", "c1", "-c", "user.a=b", "--description", "first: one", "-p", "default", "-p", "web")
         official("launch", "busybox", "c2", "-e")
         official("create", "--empty", "c10")
+        for n, text in enumerate(AWKWARD):
+            official("config", "set", "c10", f"user.t{n}={text}")
         official("snapshot", "create", "c1", "s0")
         official("snapshot", "create", "c1", "s1")
         yield Pair(Client(PROGRAM, env), official)

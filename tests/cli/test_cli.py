@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the `incus` command prints and does, against the official client on the same server, and on an engine without a daemon."""
 
+import fcntl
 import json
 import os
 import pty
 import re
 import select
+import struct
 import subprocess
+import termios
 import time
 from pathlib import Path
 
@@ -41,6 +44,8 @@ SHOWS = [
     ["config", "show"],
     ["config", "show", "c1"],
     ["config", "show", "c1", "--expanded"],
+    ["config", "show", "c10"],
+    ["query", "/1.0/instances/c10"],
     ["config", "show", "c1/s0"],
     ["config", "get", "c1", "user.a"],
     ["config", "get", "c1", "limits.memory", "-e"],
@@ -213,13 +218,10 @@ def test_images(pair: Pair, image: Path, tmp_path: Path) -> None:
 def test_shell_on_a_terminal_follows_its_size(pair: Pair) -> None:
     pid, terminal = pty.fork()
     if pid == 0:
+        fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 20, 70, 0, 0))
         os.environ.update(pair.ours.env)
         os.environ["TERM"] = "xterm"
         os.execv(PROGRAM, ["incus", "exec", "c2", "--", "sh", "-c", "stty size; read x; stty size; exit 5"])
-    import fcntl
-    import struct
-    import termios
-
     def until(text: bytes) -> bytes:
         seen, deadline = b"", time.monotonic() + 30
         while not re.search(text, seen):
@@ -228,7 +230,7 @@ def test_shell_on_a_terminal_follows_its_size(pair: Pair) -> None:
                 seen += os.read(terminal, 4096)
         return seen
 
-    until(rb"\d+ \d+\r\n")
+    until(rb"20 70\r\n")
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 99, 0, 0))
     time.sleep(0.3)
     os.write(terminal, b"\n")

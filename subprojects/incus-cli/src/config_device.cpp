@@ -122,7 +122,7 @@ int show(Context &c) {
 Command device_command(bool profile) {
   Command c;
   c.names = "device";
-  c.brief = profile ? "Manage devices" : "Manage devices";
+  c.brief = "Manage devices";
   auto child = [&](std::string_view names, std::string_view rest, std::string_view brief, int least, int most, Run run, std::string_view examples = {}) {
     // Usage texts live as long as the program.
     static std::vector<std::unique_ptr<std::string>> texts;

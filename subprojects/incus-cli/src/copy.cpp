@@ -163,7 +163,7 @@ std::vector<Flag> shared_flags(bool is_move) {
           {Flag::toggle, "stateless", 0, "", "Copy a stateful instance stateless"},
           {Flag::text, "storage", 's', "", "Storage pool name"},
           target_flag,
-          {Flag::text, "target-project", 0, "", is_move ? "Copy to a project different from the source" : "Copy to a project different from the source"},
+          {Flag::text, "target-project", 0, "", "Copy to a project different from the source"},
           {Flag::toggle, "allow-inconsistent", 0, "", "Ignore copy errors for volatile files"}};
 }
 

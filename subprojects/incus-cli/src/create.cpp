@@ -213,13 +213,7 @@ int make(Context &c, bool launch) {
   if (!c.text("target").empty()) path += "?target=" + escape(c.text("target"));
   auto op = server.start("POST", path, request);
   if (!op) fail("Didn't get name of new instance from the server");
-  incus::OperationInfo done;
-  try {
-    done = wait_for(c, *op, empty ? "" : "Retrieving image: {}");
-  } catch (const incus::Error &e) {
-    if (!launch || e.code() == incus::ErrorCode::cancelled) throw;
-    throw;
-  }
+  auto done = wait_for(c, *op, empty ? "" : "Retrieving image: {}");
   if (name.empty()) {
     name = resource_name(done, "instances");
     if (name.empty()) fail("Didn't get name of new instance from the server");

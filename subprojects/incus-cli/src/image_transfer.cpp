@@ -208,7 +208,7 @@ int image_copy(Context &c) {
   auto &target = c.server(to);
   json::object body;
   std::string type;
-  body["source"] = image_source(c, from, elsewhere && from == to ? to : to, image, &type);
+  body["source"] = image_source(c, from, to, image, &type);
   auto &source = body["source"].as_object();
   Strings aliases = c.list("alias");
   if (from == to) {

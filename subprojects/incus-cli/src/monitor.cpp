@@ -79,13 +79,14 @@ int run(Context &c) {
   auto &server = *c.target_at(0).server;
   auto project = server.project().empty() ? "default" : server.project();
   auto listener = server.host().listen(c.list("type"), 4096);
-  for (;;) {
+  for (int idle = 0;; idle++) {
     auto event = listener.next(std::chrono::milliseconds(500));
     if (listener.overflowed()) print_error("Events came faster than they were printed; some are missing\n");
     if (!event) {
-      server.host().session(); // a closed host throws below
+      if (idle % 20 == 19) server.get("/1.0"); // throws when the server has gone
       continue;
     }
+    idle = 0;
     // Events without a project concern the server.
     if (!c.flag("all-projects") && !event->project.empty() && event->project != project) continue;
     auto metadata = parse_json(event->metadata.text, "the event's metadata");

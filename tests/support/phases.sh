@@ -156,6 +156,7 @@ run_pytest() {
 part_examples() {
   use_build build
   if [ -d tests/examples ]; then run_pytest examples tests/examples 900; fi
+  if [ -d tests/cli ]; then run_pytest cli tests/cli 900; fi
 }
 part_docs() {
   if [ -d tests/docs ]; then run_pytest docs tests/docs 60; fi

@@ -40,12 +40,7 @@ int show(Context &c) {
   }
   bool snapshot = o.type == "InstanceSnapshot";
   if (snapshot) {
-    auto whole = shaped(now, "InstanceSnapshot");
-    if (c.flag("expanded")) {
-      whole.as_object().erase("expanded_config");
-      whole.as_object().erase("expanded_devices");
-    }
-    print(to_yaml(whole, "InstanceSnapshot"));
+    print(to_yaml(shaped(now, "InstanceSnapshot"), "InstanceSnapshot"));
     return 0;
   }
   print(to_yaml(shaped(now, "InstancePut"), "InstancePut"));

@@ -165,8 +165,8 @@ double real(const json::value &r, const char *field) {
 void show_resources(const json::value &r) {
   system_lines(at(r, "system"));
   print("\nLoad:\n");
-  if (auto &l = at(r, "load"); num(l, "processes") > 0)
-    say("  Processes: {}\n  Average: {:.2f} {:.2f} {:.2f}\n", num(l, "processes"), real(l, "average_1min"), real(l, "average_5min"), real(l, "average_10min"));
+  if (auto &l = at(r, "load"); num(l, "Processes") > 0)
+    say("  Processes: {}\n  Average: {:.2f} {:.2f} {:.2f}\n", num(l, "Processes"), real(l, "Average1Min"), real(l, "Average5Min"), real(l, "Average10Min"));
   auto &sockets = array_at(at(r, "cpu"), "sockets");
   if (sockets.size() == 1) {
     say("\nCPU:\n  Architecture: {}\n", str(at(r, "cpu"), "architecture"));

@@ -98,16 +98,24 @@ Server::Server(Context &context, std::string remote) : context_(context), remote
   if (project_.empty()) project_ = r.project;
 }
 
+namespace {
+// A template, so that this also compiles with a library whose only doors are in its own process.
+template <class Options> void make_known(Options &o, const Settings &settings, const std::string &remote, const std::string &token) {
+  if constexpr (requires { o.trust_token; }) {
+    o.client_certificate = settings.file("client.crt");
+    o.client_key = settings.file("client.key");
+    auto known = settings.server_certificate(remote);
+    if (access(known.c_str(), R_OK) == 0) o.server_certificate = known;
+    o.trust_token = token;
+  } else {
+    fail("This build of the library reaches no servers over the network");
+  }
+}
+} // namespace
+
 incus::OpenOptions https_options(const Settings &settings, const std::string &remote, const std::string &token) {
   incus::OpenOptions o;
-#ifdef INCUS_CLI_REMOTE
-  o.client_certificate = settings.file("client.crt");
-  o.client_key = settings.file("client.key");
-  auto known = settings.server_certificate(remote);
-  if (access(known.c_str(), R_OK) == 0) o.server_certificate = known;
-  o.trust_token = token;
-#endif
-  (void)settings, (void)remote, (void)token;
+  make_known(o, settings, remote, token);
   return o;
 }
 

@@ -50,8 +50,9 @@ int shutdown(Context &c) {
 int recover(Context &c) {
   auto &server = c.server("local");
   json::array pools;
-  for (auto &p : server.get(url({"storage-pools"}) + "?recursion=1").as_array())
-    pools.push_back({{"name", str(p, "name")}, {"driver", str(p, "driver")}, {"config", at(std::as_const(p), "config")}, {"description", str(p, "description")}});
+  auto known = server.get(url({"storage-pools"}) + "?recursion=1");
+  for (auto &p : known.as_array())
+    pools.emplace_back(json::object{{"name", str(p, "name")}, {"driver", str(p, "driver")}, {"config", at(p, "config")}, {"description", str(p, "description")}});
   print("This server currently has the following storage pools:\n");
   for (auto &p : pools) say(" - {} (backend=\"{}\", source=\"{}\")\n", str(p, "name"), str(p, "driver"), str(at(p, "config"), "source"));
   if (!ask_yes("Would you like to continue with scanning for lost volumes? (yes/no) [default=yes]: ", true)) return 0;

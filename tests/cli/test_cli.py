@@ -85,8 +85,9 @@ SHOWS = [
 MOVING = re.compile(r"(Processes|Free|Used|Average|Frequency|space used|Bytes \w+|Packets \w+): .*")
 
 
-def same(ours: subprocess.CompletedProcess[str], theirs: subprocess.CompletedProcess[str]) -> None:
-    assert MOVING.sub(r"\1", ours.stdout) == MOVING.sub(r"\1", theirs.stdout)
+def same(ours: subprocess.CompletedProcess[str], theirs: subprocess.CompletedProcess[str], ordered: bool = True) -> None:
+    a, b = MOVING.sub(r"\1", ours.stdout), MOVING.sub(r"\1", theirs.stdout)
+    assert a == b if ordered else sorted(a.splitlines()) == sorted(b.splitlines())
     assert ours.returncode == theirs.returncode
 
 
@@ -98,7 +99,8 @@ def test_lists_are_those_of_the_official_client(pair: Pair, args: list[str], how
 
 @pytest.mark.parametrize("args", SHOWS, ids=" ".join)
 def test_records_are_shown_as_by_the_official_client(pair: Pair, args: list[str]) -> None:
-    same(pair.ours.run(*args), pair.official.run(*args))
+    # The official client shows an image's properties in any order.
+    same(pair.ours.run(*args), pair.official.run(*args), ordered=args[:2] != ["image", "info"])
 
 
 @pytest.mark.parametrize(
@@ -191,7 +193,8 @@ def test_files(pair: Pair, tmp_path: Path) -> None:
     ours("file", "push", "-r", str(tree), "c2/root/new")
     ours("file", "pull", "-r", "c2/root/new/tree", str(tmp_path / "back"))
     assert (tmp_path / "back/tree/sub/a").read_text() == "a"
-    assert os.readlink(tmp_path / "back/tree/link") == "sub/a"
+    assert ours("exec", "c2", "--", "readlink", "/root/new/tree/link") == "sub/a\n"
+    assert os.readlink(tmp_path / "back/tree/link").endswith("sub/a")  # the official daemon tells an absolute path
     ours("file", "create", "--type=symlink", "c2/root/new/s", "/etc")
     ours("file", "delete", "-f", "c2/root/new")
     assert ours.run("file", "pull", "c2/root/new/file", "-", check=False).returncode == 1
@@ -269,7 +272,7 @@ def test_aliases_of_the_user(embedded: Client) -> None:
     embedded("alias", "add", "names", "list -c n -f csv")
     embedded("create", "--empty", "c1")
     assert embedded("names") == "c1\n"
-    assert embedded("alias", "list", "-f", "csv") == "names,list -c n -f csv\n"
+    assert embedded("alias", "list", "-f", "csv") == "names,list -c n -f csv\nshell,exec @ARGS@ -- su -l\n"
     embedded("alias", "remove", "names")
     assert embedded.run("names", check=False).stderr == 'Error: unknown command "names" for "incus"\n'
 

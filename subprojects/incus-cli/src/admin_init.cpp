@@ -151,6 +151,7 @@ int dump(Server &server) {
   o["networks"] = networks;
   o["storage_pools"] = list("storage-pools", "StoragePoolsPost");
   o["profiles"] = list("profiles", "PreseedProfile");
+  for (auto &p : o["profiles"].as_array()) p.as_object()["project"] = ""; // the default one is meant
   o["projects"] = list("projects", "ProjectsPost");
   print(to_yaml(shaped(o, "Preseed"), "Preseed") + "\n");
   return 0;

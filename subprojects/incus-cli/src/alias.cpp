@@ -15,9 +15,11 @@ int list(Context &c) {
   check_format(c.text("format"));
   Rows rows;
   json::object raw;
-  for (auto &[name, text] : c.settings.aliases) {
+  auto all = c.settings.aliases;
+  all.emplace("shell", "exec @ARGS@ -- su -l");
+  for (auto &[name, text] : all) {
     rows.push_back({name, text});
-    raw[name] = text;
+    if (c.settings.aliases.count(name)) raw[name] = text;
   }
   sort_rows(rows);
   show_table(c.text("format"), {"ALIAS", "TARGET"}, rows, raw, "{s");

@@ -67,7 +67,7 @@ std::string to_yaml(const json::value &value, std::string_view type = "a");
 json::value from_yaml(const std::string &text, std::string_view type = "a");
 json::value parse_json(const std::string &text, std::string_view what);
 /// JSON as the official `query` prints it, indented by a tab.
-std::string pretty_json(const json::value &value);
+std::string pretty_json(const json::value &value, bool sorted = true);
 /// The fields of a record, of its type.
 std::string_view shape_of(std::string_view type);
 

@@ -113,12 +113,19 @@ int info(Context &c) {
   for (auto &r : object_at(state, "resources")) {
     std::string key(r.key()), kind = key.substr(0, key.find('.'));
     bool bytes = kind == "disk" || kind == "memory";
-    auto limit = num(r.value(), "limit"), used = num(r.value(), "usage");
+    auto limit = num(r.value(), "Limit"), used = num(r.value(), "Usage");
     auto title = upper(key);
     if (auto dot = title.find('.'); dot != std::string::npos) title = title.substr(0, dot) + " (" + title.substr(dot + 1) + ")";
     rows.push_back({title, limit < 0 ? "UNLIMITED" : bytes ? size_iec(limit) : fmt::format("{}", limit), bytes ? size_iec(used) : fmt::format("{}", used)});
   }
   sort_rows(rows);
+  // Capitals on the wire and in JSON, none in YAML.
+  if (c.text("format") == "yaml") {
+    json::object all;
+    for (auto &r : object_at(state, "resources")) all[r.key()] = {{"limit", num(r.value(), "Limit")}, {"usage", num(r.value(), "Usage")}};
+    print(to_yaml(json::object{{"resources", all}}));
+    return 0;
+  }
   show_table(c.text("format"), {"RESOURCE", "LIMIT", "USAGE"}, rows, state, "ProjectState");
   return 0;
 }

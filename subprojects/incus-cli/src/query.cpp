@@ -30,7 +30,7 @@ int run(Context &c) {
   } catch (const incus::Error &e) {
     if (!c.flag("raw")) throw;
     auto status = incus::http_status(e.code());
-    say("{}\n\n", pretty_json(json::object{{"type", "error"}, {"status", ""}, {"status_code", 0}, {"operation", ""}, {"error_code", status}, {"error", e.what()}, {"metadata", nullptr}}));
+    say("{}\n\n", pretty_json(json::object{{"type", "error"}, {"status", ""}, {"status_code", 0}, {"operation", ""}, {"error_code", status}, {"error", e.what()}, {"metadata", nullptr}}, false));
     return 0;
   }
   if (!reply.bodies.empty()) {
@@ -52,7 +52,7 @@ int run(Context &c) {
   }
   if (c.flag("raw")) {
     envelope["metadata"] = metadata;
-    say("{}\n\n", pretty_json(envelope));
+    say("{}\n\n", pretty_json(envelope, false));
   } else if (!metadata.is_null() && !(metadata.is_object() && metadata.get_object().empty())) {
     say("{}\n\n", pretty_json(metadata));
   }

@@ -138,21 +138,18 @@ json::value parse_json(const std::string &text, std::string_view what) {
 }
 
 namespace {
-void pretty(std::string &out, const json::value &v, std::size_t depth) {
+void pretty(std::string &out, const json::value &v, std::size_t depth, bool sorted) {
   auto open = [&](std::size_t d) { out.append("\n").append(d, '\t'); };
   if (v.is_object() && !v.get_object().empty()) {
     std::vector<const json::key_value_pair *> entries;
     for (auto &e : v.get_object()) entries.push_back(&e);
-    std::sort(entries.begin(), entries.end(), [](auto *a, auto *b) { return a->key() < b->key(); });
+    if (sorted) std::sort(entries.begin(), entries.end(), [](auto *a, auto *b) { return a->key() < b->key(); });
     out += '{';
-    bool first = true;
     for (auto *e : entries) {
-      if (!first) out += ',';
-      first = false;
+      if (e != entries.front()) out += ',';
       open(depth + 1);
-      write_text(out, e->key());
-      out += ": ";
-      pretty(out, e->value(), depth + 1);
+      out += json::serialize(json::string(e->key())) + ": ";
+      pretty(out, e->value(), depth + 1, sorted);
     }
     open(depth);
     out += '}';
@@ -163,19 +160,21 @@ void pretty(std::string &out, const json::value &v, std::size_t depth) {
       if (!first) out += ',';
       first = false;
       open(depth + 1);
-      pretty(out, e, depth + 1);
+      pretty(out, e, depth + 1, sorted);
     }
     open(depth);
     out += ']';
+  } else if (v.is_string()) {
+    out += json::serialize(v);
   } else {
     write_json(out, v, "a");
   }
 }
 } // namespace
 
-std::string pretty_json(const json::value &value) {
+std::string pretty_json(const json::value &value, bool sorted) {
   std::string out;
-  pretty(out, value, 0);
+  pretty(out, value, 0, sorted);
   return out;
 }
 

@@ -72,7 +72,7 @@ constexpr Shape shapes[] = {
     {"Operation", "id:s class:s description:s created_at:t updated_at:t status:s status_code:i resources:{[s metadata:{a may_cancel:b err:s "
       "location:s"},
     {"Preseed",
-     "config:{s networks:[PreseedNetwork storage_pools:[StoragePoolsPost storage_volumes:a profiles:[PreseedProfile projects:[ProjectsPost cluster:a"},
+     "config:{s networks:[PreseedNetwork storage_pools:[StoragePoolsPost storage_volumes:[a profiles:[PreseedProfile projects:[ProjectsPost cluster?:a"},
     {"PreseedNetwork", "config:{s description:s name:s type:s project:s"},
     {"PreseedProfile", "config:{s description:s devices:{{s name:s project:s"},
     {"Profile", "config:{s description:s devices:{{s name:s used_by:[s project:s"},
@@ -80,7 +80,7 @@ constexpr Shape shapes[] = {
     {"Project", "config:{s description:s name:s used_by:[s"},
     {"ProjectPut", "config:{s description:s"},
     {"ProjectState", "resources:{ProjectStateResource"},
-    {"ProjectStateResource", ""},
+    {"ProjectStateResource", "Limit:i Usage:i"},
     {"ProjectsPost", "config:{s description:s name:s"},
     {"RemoteEntry", "addr:s auth_type?:s keepalive?:i project?:s protocol?:s public:b"},
     {"RemoteFacts", "Addr:s AuthType:s KeepAlive:i Project:s Protocol:s Public:b Global:b Static:b"},

@@ -81,7 +81,22 @@ int list(Context &c) {
       v.as_object()["state"] = t.server->get(url({"storage-pools", t.name, "volumes", str(v, "type"), str(v, "name"), "state"}));
     shown.push_back(v);
   }
-  show_columns(c.text("format"), columns, shown, shown, "[StorageVolume");
+  Strings header;
+  Rows rows;
+  for (auto &k : columns) header.emplace_back(k.title);
+  for (auto &v : shown) {
+    Strings row;
+    for (auto &k : columns) row.push_back(k.value(v));
+    rows.push_back(std::move(row));
+  }
+  // By the first column's first word, then by the second column: a snapshot stands behind its volume.
+  if (columns.size() >= 2)
+    std::stable_sort(rows.begin(), rows.end(), [](const Strings &a, const Strings &b) {
+      if (a[0].substr(0, a[0].find(' ')) != b[0].substr(0, b[0].find(' '))) return natural_less(a[0], b[0]);
+      if (a[1].empty() || b[1].empty()) return !a[1].empty() && b[1].empty();
+      return natural_less(a[1], b[1]);
+    });
+  show_table(c.text("format"), std::move(header), rows, shown, "[StorageVolume");
   return 0;
 }
 

@@ -73,7 +73,7 @@ std::string draw_table(Strings header, const Rows &rows, bool compact) {
     }
     for (std::size_t y = 0; y < height; y++) {
       Strings one;
-      for (auto &c : cells) one.push_back(y < c.size() ? c[y] : "");
+      for (auto &c : cells) one.push_back(y < c.size() ? c[y] : "  "); // two: as wide as the official client makes it
       line(one, false);
     }
     out += rule;

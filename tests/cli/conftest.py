@@ -24,9 +24,10 @@ class Client:
 
     program: Path
     env: dict[str, str] = field(default_factory=dict)
+    before: tuple[str, ...] = ()  # a command that runs it
 
     def run(self, *args: str, input: str = "", check: bool = True, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run([self.program, *args], input=input, env={**os.environ, **self.env}, capture_output=True, text=True, timeout=timeout)
+        done = subprocess.run([*self.before, self.program, *args], input=input, env={**os.environ, **self.env}, capture_output=True, text=True, timeout=timeout)
         if check:
             assert done.returncode == 0, f"incus {' '.join(args)}: exit code {done.returncode}\n{done.stdout}{done.stderr}"
         return done
@@ -70,6 +71,7 @@ class Pair:
 
     ours: Client
     official: Client
+    daemon: int  # its process; it has a network of its own
 
 
 @pytest.fixture(scope="session")
@@ -105,7 +107,8 @@ def pair(tmp_path_factory: pytest.TempPathFactory, image: Path) -> Iterator[Pair
             official("config", "set", "c10", f"user.t{n}={text}")
         official("snapshot", "create", "c1", "s0")
         official("snapshot", "create", "c1", "s1")
-        yield Pair(Client(PROGRAM, env), official)
+        child = Path(f"/proc/{daemon.pid}/task/{daemon.pid}/children").read_text().split()[0]
+        yield Pair(Client(PROGRAM, env), official, int(child))
         official.run("delete", "-f", "c1", "c2", "c10", check=False)
     finally:
         daemon.kill()

@@ -218,6 +218,58 @@ def test_images(pair: Pair, image: Path, tmp_path: Path) -> None:
     ours("image", "delete", published)
 
 
+def test_trust_by_token_over_the_network(pair: Pair, tmp_path: Path) -> None:
+    inside = ("nsenter", "-t", str(pair.daemon), "-n")
+    Client(pair.official.program, pair.official.env, inside)("config", "set", "core.https_address=127.0.0.1:8443")
+    ours = Client(PROGRAM, {**pair.ours.env, "INCUS_CONF": str(tmp_path / "one")}, inside)
+    first = pair.ours("config", "trust", "add", "laptop")
+    assert first.startswith("Client laptop certificate add token:\n")
+    assert pair.ours("config", "trust", "list-tokens", "-f", "csv", "-c", "n") == "laptop\n"
+    same(pair.ours.run("config", "trust", "list-tokens"), pair.official.run("config", "trust", "list-tokens"))
+    assert ours("remote", "add", "farm", first.split()[-1]) == "Client certificate now trusted by server: farm\n"
+    assert ours("config", "get", "farm:c1", "user.a") == "b\n"
+    assert ours("exec", "farm:c2", "--", "echo", "far") == "far\n"
+    # The same settings serve the official client, and the trust store shows the same to both.
+    assert Client(pair.official.program, ours.env, inside)("config", "get", "farm:c1", "user.a") == "b\n"
+    same(pair.ours.run("config", "trust", "list", "-c", "ntcfdierp"), pair.official.run("config", "trust", "list", "-c", "ntcfdierp"))
+    fingerprint = pair.official("config", "trust", "list", "-f", "csv", "-c", "f").strip()
+    same(pair.ours.run("config", "trust", "show", fingerprint), pair.official.run("config", "trust", "show", fingerprint))
+    # A token serves once.
+    again = Client(PROGRAM, {**pair.ours.env, "INCUS_CONF": str(tmp_path / "two")}, inside)
+    assert again.run("remote", "add", "farm", first.split()[-1], check=False).returncode == 1
+    assert "farm" not in again("remote", "list")
+    # Somebody who does not accept the server's certificate gets nowhere.
+    refused = again.run("remote", "add", "farm", "127.0.0.1", input="n\n", check=False)
+    assert refused.stderr == "Error: Server certificate NACKed by user\n"
+    token = pair.ours("-q", "config", "trust", "add", "other").strip()
+    again("remote", "add", "farm", "127.0.0.1", "--accept-certificate", "--token", token)
+    assert again("list", "farm:c1", "-f", "csv", "-c", "n") == "c1\nc10\n"
+    pair.ours("-q", "config", "trust", "add", "late")
+    assert pair.ours("config", "trust", "revoke-token", "late") == "Certificate add token for late deleted\n"
+    for f in pair.ours("config", "trust", "list", "-f", "csv", "-c", "f").split():
+        pair.ours("config", "trust", "remove", f)
+    assert again.run("list", "farm:", check=False).returncode == 1
+
+
+def test_console_is_left_by_its_keys(pair: Pair) -> None:
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ.update(pair.ours.env)
+        os.execv(PROGRAM, ["incus", "console", "c2"])
+    seen, deadline = b"", time.monotonic() + 30
+    while b"ctrl>+a q" not in seen:
+        assert time.monotonic() < deadline, seen
+        if select.select([terminal], [], [], 1)[0]:
+            seen += os.read(terminal, 4096)
+    time.sleep(0.3)
+    os.write(terminal, b"\x01q")
+    while os.waitpid(pid, os.WNOHANG)[0] == 0:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.close(terminal)
+    assert "RUNNING" in pair.ours("list", "c2")
+
+
 def test_shell_on_a_terminal_follows_its_size(pair: Pair) -> None:
     pid, terminal = pty.fork()
     if pid == 0:

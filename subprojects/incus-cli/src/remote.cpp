@@ -6,7 +6,6 @@
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "object.hpp"
@@ -108,7 +107,7 @@ std::string server_certificate_of(const Address &a) {
 }
 
 void save_certificate(const Settings &s, const std::string &name, const std::string &pem) {
-  mkdir(s.file("servercerts").c_str(), 0750);
+  s.make_directory("servercerts");
   std::ofstream out(s.file("servercerts/" + name + ".crt"), std::ios::trunc);
   out << pem;
   out.close();
@@ -287,6 +286,7 @@ Remote &changeable(Context &c, const std::string &name, const char *what) {
 int rename(Context &c) {
   auto r = changeable(c, c.args[0], "modified");
   if (c.settings.remotes.count(c.args[1])) fail("Remote {} already exists", c.args[1]);
+  c.settings.make_directory("servercerts");
   ::rename(c.settings.server_certificate(c.args[0]).c_str(), c.settings.file("servercerts/" + c.args[1] + ".crt").c_str());
   c.settings.remotes.erase(c.args[0]);
   c.settings.remotes[c.args[1]] = r;

@@ -109,13 +109,17 @@ Settings Settings::load() {
   return s;
 }
 
-void Settings::save() const {
-  if (directory.empty()) return;
+void Settings::make_directory(const std::string &below) const {
   std::string made;
-  for (auto &part : split_text(directory, '/')) {
+  for (auto &part : split_text(directory + (below.empty() ? "" : "/" + below), '/')) {
     made += part + "/";
     mkdir(made.c_str(), 0750);
   }
+}
+
+void Settings::save() const {
+  if (directory.empty()) return;
+  make_directory();
   json::object all, list, words;
   for (auto &[name, r] : remotes) {
     if (r.is_global || (r.is_static && name != "local")) continue;
@@ -191,11 +195,7 @@ void add_extension(X509 *cert, int nid, const char *value) {
 void Settings::make_client_certificate() const {
   if (directory.empty()) fail("No directory for the client's configuration: set INCUS_CONF or HOME");
   if (exists(file("client.crt")) && exists(file("client.key"))) return;
-  std::string made;
-  for (auto &part : split_text(directory, '/')) {
-    made += part + "/";
-    mkdir(made.c_str(), 0750);
-  }
+  make_directory();
   std::unique_ptr<EVP_PKEY, decltype(&EVP_PKEY_free)> key(EVP_EC_gen("P-384"), EVP_PKEY_free);
   std::unique_ptr<X509, decltype(&X509_free)> cert(X509_new(), X509_free);
   if (!key || !cert) fail("Failed to generate the client certificate");

@@ -29,6 +29,8 @@ public:
   std::map<std::string, std::string> aliases;
 
   std::string file(const std::string &name) const { return directory + "/" + name; }
+  /// Makes the directory, or the one of that name in it.
+  void make_directory(const std::string &below = {}) const;
   std::string server_certificate(const std::string &remote) const;
   const Remote &remote(const std::string &name) const; ///< throws Failure
   /// Makes client.crt and client.key unless they are there.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "mock/exec.hpp"
 
+#include <atomic>
 #include <cerrno>
 #include <climits>
 #include <csignal>

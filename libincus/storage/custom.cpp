@@ -2,6 +2,7 @@
 #include "storage/custom.hpp"
 
 #include <boost/json.hpp>
+#include <set>
 
 #include "base/error.hpp"
 #include "base/names.hpp"

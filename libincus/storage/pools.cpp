@@ -2,6 +2,7 @@
 #include "storage/pools.hpp"
 
 #include <boost/json.hpp>
+#include <set>
 
 #include "base/error.hpp"
 #include "base/names.hpp"

@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <cstring>
 #include <fcntl.h>
+#include <set>
 
 #include "base/error.hpp"
 #include "base/names.hpp"

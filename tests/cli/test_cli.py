@@ -178,6 +178,48 @@ def test_life_of_an_instance(pair: Pair) -> None:
     ours("delete", "c20")
 
 
+@pytest.mark.parametrize("command", [["no-such-program"], ["/etc"], ["sh", "-c", "exit 127"], ["sh", "-c", "kill -9 $$"], ["false"]], ids=" ".join)
+def test_exit_codes(pair: Pair, command: list[str]) -> None:
+    ours, theirs = pair.ours.run("exec", "c2", "--", *command, check=False), pair.official.run("exec", "c2", "--", *command, check=False)
+    assert (ours.returncode, ours.stderr) == (theirs.returncode, theirs.stderr)
+
+
+def test_objects_of_the_administrator(pair: Pair, tmp_path: Path) -> None:
+    ours, official = pair.ours, pair.official
+    assert ours("project", "create", "px", "-c", "features.images=false") == "Project px created\n"
+    ours("project", "switch", "px")
+    assert official("project", "get-current") == "px\n"
+    ours("project", "switch", "default")
+    assert ours("project", "rename", "px", "py") == "Project px renamed to py\n"
+    assert ours("project", "delete", "py") == "Project py deleted\n"
+    assert ours("storage", "create", "s2", "dir", "user.a=b") == "Storage pool s2 created\n"
+    assert official("storage", "get", "s2", "user.a") == "b\n"
+    ours("create", "busybox", "m1")
+    ours("move", "m1", "m2", "--storage", "s2")
+    assert official("list", "m2", "-f", "csv", "-c", "nb") == "m2,s2\n"
+    ours("copy", "m2", "m3", "-s", "default", "-c", "user.copied=1")
+    assert official("config", "get", "m3", "user.copied") == "1\n"
+    ours("copy", "c10", "m4")
+    ours("copy", "c10", "m4", "--refresh")
+    ours("delete", "m4")
+    ours("rebuild", "busybox", "m2")
+    ours("delete", "m2", "m3")
+    ours("storage", "delete", "s2")
+    preseed = "storage_pools: [{name: default, driver: dir}]\nprofiles: [{name: pre, description: from a preseed, config: {user.p: '1'}}]\n"
+    ours("admin", "init", "--preseed", input=preseed)
+    assert official("profile", "get", "pre", "user.p") == "1\n"
+    ours("profile", "copy", "pre", "pre2")
+    ours("profile", "delete", "pre")
+    ours("profile", "delete", "pre2")
+    ours("config", "template", "create", "c1", "t.tpl", input="hello {{ x }}\n")
+    assert official("config", "template", "show", "c1", "t.tpl") == "hello {{ x }}\n"
+    assert ours("config", "template", "show", "c1", "t.tpl") == "hello {{ x }}\n"
+    ours("config", "template", "delete", "c1", "t.tpl")
+    shown = ours("config", "show", "c10").replace("description: ", "description: edited #", 1)
+    ours("config", "edit", "c10", input=shown)
+    same(ours.run("config", "show", "c10"), official.run("config", "show", "c10"))
+
+
 def test_files(pair: Pair, tmp_path: Path) -> None:
     ours = pair.ours
     source = tmp_path / "file"

@@ -9,9 +9,7 @@ namespace {
 
 /// Keys that belong to the one instance and not to a copy of it.
 bool stays_behind(std::string_view key) {
-  if (!key.starts_with("volatile.")) return false;
-  if (key == "volatile.base_image" || key == "volatile.last_state.idmap") return false;
-  return true;
+  return key.starts_with("volatile.") && key != "volatile.base_image";
 }
 
 void apply_overrides(Context &c, json::value &put) {
@@ -98,7 +96,7 @@ int copy(Context &c) {
   auto from = c.target(c.args[0]);
   if (c.args.size() < 2 && c.text("target-project").empty()) fail("You must specify a destination instance name");
   auto to = c.args.size() > 1 ? c.target(c.args[1]) : from;
-  one_copy(c, {from, to});
+  one_copy(c, {from, to, c.flag("refresh")}); // what is there already keeps what it knows about itself
   return 0;
 }
 

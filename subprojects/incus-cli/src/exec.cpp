@@ -85,14 +85,24 @@ int run(Context &c) {
   auto instance = host.instance(t.name, t.server->project().empty() ? "default" : t.server->project());
   incus::ExecIo io{c.flag("disable-stdin") ? -1 : 0, 1, request.interactive ? -1 : 2};
   int code = 0;
+  std::string failure;
   {
     std::optional<RawMode> raw;
     if (request.interactive && in) raw.emplace();
     auto session = instance.exec_session(request, io);
     signals.start(session, request.interactive, true);
-    code = session.wait();
+    try {
+      code = session.wait();
+    } catch (const incus::Error &e) {
+      // A command that could not be run has an exit code all the same.
+      auto metadata = metadata_of(session.operation().info());
+      if (at(metadata, "return").is_null()) throw;
+      code = static_cast<int>(num(metadata, "return"));
+      failure = e.what();
+    }
     signals.stop();
   }
+  if (!failure.empty()) print_error("Error: " + failure + "\n");
   leave(*t.server, code);
   return code;
 }

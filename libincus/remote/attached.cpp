@@ -7,6 +7,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/json.hpp>
 #include <cerrno>
+#include <csignal>
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -31,14 +32,13 @@ constexpr std::size_t chunk = 32 * 1024;
 /// asked first and then given or taken no more than it has room for.
 struct End {
   base::Fd fd;
-  bool socket = false, pollable = false, pipe = false;
+  bool socket = false, pollable = false, armed = false;
 
   void set(base::Fd f) {
     fd = std::move(f);
     struct stat st;
     if (!fd || ::fstat(fd.get(), &st) < 0) return;
     socket = S_ISSOCK(st.st_mode);
-    pipe = S_ISFIFO(st.st_mode);
   }
   bool ready(short what) const {
     pollfd p{fd.get(), what, 0};
@@ -113,6 +113,7 @@ private:
   void flush(unsigned i);
   void output_over(unsigned i);
   void read_control();
+  void give_up_soon();
   void look_for_end();
   void fail(const Error &e);
   void shut();
@@ -122,7 +123,8 @@ private:
   const std::map<std::string, std::string> secrets_;
   const bool terminal_;
   net::io_context context_{1};
-  net::steady_timer timer_{context_};
+  net::steady_timer timer_{context_}, grace_{context_};
+  std::uint64_t carried_ = 0; ///< bytes given to the caller's descriptors
   base::Fd epoll_;
   std::optional<net::posix::stream_descriptor> events_;
   Input in_;
@@ -189,8 +191,25 @@ void Attached::control(const json::value &message) {
     std::lock_guard lock(mutex_);
     if (ended_) return;
   }
-  net::post(context_, [self = shared_from_this(), text = json::serialize(message)] {
+  auto *o = message.if_object();
+  auto *number = o ? o->if_contains("signal") : nullptr;
+  bool kill = number && number->is_int64() && number->get_int64() == SIGKILL;
+  net::post(context_, [self = shared_from_this(), text = json::serialize(message), kill] {
     if (self->control_ && !self->control_over_) self->control_->write(true, text, {});
+    if (kill) self->give_up_soon();
+  });
+}
+
+/// What a killed command had printed is carried on as long as somebody takes it; a full pipe that nobody reads must not keep us.
+void Attached::give_up_soon() {
+  if (shut_) return;
+  auto before = carried_;
+  grace_.expires_after(std::chrono::seconds(1));
+  grace_.async_wait([this, before](error_code ec) {
+    if (ec || shut_) return;
+    bool blocked = !out_[0].pending.empty() || !out_[1].pending.empty();
+    if (blocked && carried_ == before) return shut();
+    give_up_soon();
   });
 }
 
@@ -239,6 +258,7 @@ void Attached::arm(End &end, unsigned index, std::uint32_t events) {
   epoll_event e{};
   e.events = events | EPOLLONESHOT;
   e.data.u32 = index;
+  end.armed = true;
   ::epoll_ctl(events_->native_handle(), EPOLL_CTL_MOD, end.fd.get(), &e);
 }
 
@@ -254,10 +274,13 @@ void Attached::dispatch() {
   epoll_event found[3];
   int n = ::epoll_wait(events_->native_handle(), found, 3, 0);
   for (int i = 0; i < n && !shut_; i++) {
-    if (found[i].data.u32 == 0)
+    unsigned index = found[i].data.u32;
+    // The other side's end is told also to who has not asked.
+    if (!std::exchange(index == 0 ? in_.end.armed : out_[index - 1].end.armed, false)) continue;
+    if (index == 0)
       input_ready();
     else
-      flush(found[i].data.u32 - 1);
+      flush(index - 1);
   }
 }
 
@@ -339,6 +362,7 @@ void Attached::flush(unsigned i) {
       return output_over(i);
     }
     o.done += static_cast<std::size_t>(n);
+    carried_ += static_cast<std::uint64_t>(n);
   }
   o.pending.clear();
   read_output(i);
@@ -347,7 +371,13 @@ void Attached::flush(unsigned i) {
 void Attached::output_over(unsigned i) {
   if (std::exchange(out_[i].over, true)) return;
   out_[i].end.fd.reset();
-  if (!terminal_) drain(out_[i].socket);
+  if (terminal_) {
+    // The server reads what is typed until we close.
+    in_.over = true;
+    out_[i].socket->abort();
+  } else {
+    drain(out_[i].socket);
+  }
   if (out_[0].over && out_[1].over) look_for_end();
 }
 
@@ -387,6 +417,7 @@ void Attached::fail(const Error &e) {
 void Attached::shut() {
   if (std::exchange(shut_, true)) return;
   timer_.cancel();
+  grace_.cancel();
   if (events_) events_->cancel();
   for (auto *s : {&control_, &in_.socket, &out_[0].socket, &out_[1].socket})
     if (*s) (*s)->abort();

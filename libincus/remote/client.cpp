@@ -183,7 +183,8 @@ Pool::Lease Client::stream(Outgoing &request, Patience patience, Head &head, std
       answer->head = head;
       return lease;
     }
-    if (is_json(head) || head.status >= 300) answer = parse(head, read_all(lease, head, document_limit, patience), request);
+    // A log with nothing in it is called JSON by the official server.
+    if ((is_json(head) && head.length != 0) || head.status >= 300) answer = parse(head, read_all(lease, head, document_limit, patience), request);
     return lease;
   }
 }

@@ -16,6 +16,7 @@ public:
   void close() override;
 
 private:
+  api::Reply once(const api::Row &row, api::Request &request);
   api::Reply plain(const api::Row &row, api::Request &request);
   api::Reply from_answer(const api::Row &row, Answer answer);
   // attached.cpp

@@ -7,14 +7,17 @@ import os
 import pty
 import re
 import select
+import shutil
+import signal
 import struct
 import subprocess
 import termios
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import PROGRAM, Client, Pair
+from conftest import BUILD, PROGRAM, Client, Pair
 
 FORMATS = ["table", "compact", "csv", "csv,header", "table,noheader", "json", "yaml"]
 LISTS = [
@@ -399,3 +402,60 @@ def walk(client: Client, path: list[str]) -> int:
 
 def test_every_verb_has_help(embedded: Client) -> None:
     assert walk(embedded, []) > 120
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Iterator[Client]:
+    """A copy of the command beside a program called incusd, with a state directory of their own."""
+    if os.geteuid() != 0:
+        pytest.skip("only root starts a daemon")
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    shutil.copy(PROGRAM, folder / "incus")
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "state").mkdir()
+    libraries = f"{BUILD / 'libincus'}:{os.environ.get('LD_LIBRARY_PATH', '')}"
+    yield Client(folder / "incus", {"INCUS_DIR": str(tmp_path / "state"), "INCUS_CONF": str(tmp_path / "conf"), "LD_LIBRARY_PATH": libraries})
+    if (folder / "pid").exists():
+        os.kill(int((folder / "pid").read_text()), signal.SIGKILL)
+
+
+# Answers GET /1.0 and lists, which is all that `list` and `version` ask for.
+SERVER = """#!/usr/bin/python3
+import http.server, json, os, socketserver, sys, time
+here = os.path.dirname(os.path.abspath(__file__))
+open(here + "/pid", "w").write(str(os.getpid()))
+open(here + "/argv", "a").write(" ".join(sys.argv[1:]) + "\\n")
+time.sleep(0.3)
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def address_string(self): return "unix"
+    def do_GET(self):
+        one = {"api_extensions": [], "api_status": "stable", "api_version": "1.0", "auth": "trusted", "environment": {"server_version": "0.0.1", "server_clustered": False}}
+        body = json.dumps({"type": "sync", "status": "Success", "status_code": 200, "metadata": one if self.path.split("?")[0] == "/1.0" else []}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+class Server(socketserver.ThreadingUnixStreamServer):
+    daemon_threads = True
+Server(os.environ["INCUS_DIR"] + "/unix.socket", Handler).serve_forever()
+"""
+
+
+def test_first_command_starts_a_daemon(alone: Client) -> None:
+    daemon = alone.program.parent / "incusd"
+    daemon.write_text(SERVER)
+    daemon.chmod(0o755)
+    assert alone("list", "-f", "csv") == ""
+    assert "Server version: 0.0.1\n" in alone("version")
+    assert (daemon.parent / "argv").read_text() == "--transient\n"  # and no second one
+
+
+def test_daemon_that_does_not_start_is_told(alone: Client) -> None:
+    daemon = alone.program.parent / "incusd"
+    daemon.write_text("#!/bin/sh\necho no room >&2\nexit 1\n")
+    daemon.chmod(0o755)
+    done = alone.run("list", check=False)
+    assert done.returncode == 1 and "no room" in done.stderr

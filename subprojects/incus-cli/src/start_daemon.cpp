@@ -75,7 +75,7 @@ void start_daemon(const std::string &socket) {
     if (!ended && waitpid(pid, &status, WNOHANG) == pid) {
       ended = true;
       // Another command may have started one at the same moment: then that one serves us.
-      until = std::min(until, std::chrono::steady_clock::now() + std::chrono::seconds(5));
+      until = std::min(until, std::chrono::steady_clock::now() + std::chrono::seconds(2));
     }
     if (std::chrono::steady_clock::now() > until) {
       std::string said;

@@ -46,6 +46,20 @@ struct End {
   }
 };
 
+/// The official server calls it a failure of the operation, with -1 for its exit code, when a command could not be found or run.
+OperationInfo settled(OperationInfo i) {
+  int code = i.status_code != 400 ? 0 : i.err == "Command not found" ? 127 : i.err == "Command not executable" ? 126 : 0;
+  if (!code) return i;
+  auto m = api::parse_json(i.metadata.text.empty() ? "{}" : i.metadata.text, "the operation's metadata");
+  if (!m.is_object()) return i;
+  m.get_object()["return"] = code;
+  i.metadata.text = json::serialize(m);
+  i.status = "Success";
+  i.status_code = 200;
+  i.err.clear();
+  return i;
+}
+
 /// One command or console: its websockets and the caller's descriptors, carried by one thread.
 class Attached final : public api::OperationBackend, public std::enable_shared_from_this<Attached> {
 public:
@@ -62,7 +76,7 @@ public:
   /// From any thread.
   void stop();
 
-  OperationInfo info() override { return op_->info(); }
+  OperationInfo info() override { return settled(op_->info()); }
   bool wait(std::optional<Milliseconds> timeout) override {
     std::unique_lock lock(mutex_);
     if (timeout) return changed_.wait_for(lock, *timeout, [&] { return ended_; });
@@ -75,12 +89,8 @@ public:
       if (!ended_) return;
       if (failure_) throw *failure_;
     }
-    // The official server calls it a failure of the operation when a command could not be found or run, and yet says its exit code.
-    auto i = op_->info();
-    auto m = i.status_code == 400 && !i.metadata.text.empty() ? api::parse_json(i.metadata.text, "the operation's metadata") : json::value();
-    auto *code = m.is_object() ? m.get_object().if_contains("return") : nullptr;
-    if (code && code->is_int64() && code->get_int64() >= 0) return;
-    op_->rethrow();
+    auto i = info();
+    throw_failure(i, i.err_name);
   }
   void cancel() override { op_->cancel(); }
   void control(const json::value &message) override;

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import BUILD, PROGRAM, Client, Pair
+from conftest import BUILD, OFFICIAL, PROGRAM, Client, Pair
 
 FORMATS = ["table", "compact", "csv", "csv,header", "table,noheader", "json", "yaml"]
 LISTS = [
@@ -459,3 +459,50 @@ def test_daemon_that_does_not_start_is_told(alone: Client) -> None:
     daemon.chmod(0o755)
     done = alone.run("list", check=False)
     assert done.returncode == 1 and "no room" in done.stderr
+
+
+def test_volumes_of_users(pair: Pair) -> None:
+    ours, official = pair.ours, pair.official
+    assert ours("storage", "volume", "create", "default", "v1", "user.a=b", "--description", "d") == "Storage volume v1 created\n"
+    same(ours.run("storage", "volume", "show", "default", "v1"), official.run("storage", "volume", "show", "default", "v1"))
+    ours("storage", "volume", "attach", "default", "v1", "c2", "data", "/srv")
+    assert official("config", "device", "get", "c2", "data", "path") == "/srv\n"
+    ours("storage", "volume", "detach", "default", "v1", "c2")
+    ours("storage", "volume", "snapshot", "create", "default", "v1", "s0")
+    same(ours.run("storage", "volume", "snapshot", "list", "default", "v1"), official.run("storage", "volume", "snapshot", "list", "default", "v1"))
+    same(ours.run("storage", "volume", "snapshot", "show", "default", "v1/s0"), official.run("storage", "volume", "snapshot", "show", "default", "v1/s0"))
+    same(ours.run("storage", "volume", "info", "default", "v1"), official.run("storage", "volume", "info", "default", "v1"))
+    ours("storage", "volume", "snapshot", "restore", "default", "v1", "s0")
+    ours("storage", "volume", "snapshot", "delete", "default", "v1", "s0")
+    ours("storage", "volume", "rename", "default", "v1", "v2")
+    assert ours("storage", "volume", "delete", "default", "v2") == "Storage volume v2 deleted\n"
+
+
+FLAG = re.compile(r"^\s+(?:-(\w), )?\s*--([\w-]+)(\[=\S+\])?\s*(?:.*?\(default (.*?)\)\s*|.*)$", re.M)
+
+
+def flags_of(text: str) -> set[tuple[str, ...]]:
+    """Long name, short name, value when none is given, default."""
+    block = re.search(r"\nFlags:\n((?:  .*\n?)+)", text)
+    return {(m[2], m[1] or "", m[3] or "", m[4] or "") for m in FLAG.finditer(block[1] if block else "") if m[2] not in ("help", "sub-commands")}
+
+
+def compare_flags(ours: Client, official: Client, path: list[str], found: list[str]) -> int:
+    text = ours(*path, "--help", *([] if path else ["--all"]))
+    seen = 0
+    if path and path[0] != "completion":  # scripts are made by each client in its own way
+        theirs = official(*path, "--help")
+        found += [f"{' '.join(path)}: {f}" for f in sorted(flags_of(text) ^ flags_of(theirs))]
+        seen = 1
+    block = re.search(r"Available Commands:\n((?:  .*\n)+)", text)
+    for line in block[1].splitlines() if block else []:
+        seen += compare_flags(ours, official, [*path, line.split()[0]], found)
+    return seen
+
+
+def test_flags_are_those_of_the_official_client(embedded: Client) -> None:
+    if not OFFICIAL.exists():
+        pytest.skip("the official client is not installed (Debian: incus-client)")
+    found: list[str] = []
+    assert compare_flags(embedded, Client(OFFICIAL, embedded.env), [], found) > 150
+    assert found == []

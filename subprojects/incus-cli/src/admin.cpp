@@ -84,7 +84,7 @@ Command admin_command() {
   Command c;
   c.names = "admin";
   c.brief = "Manage incus daemon";
-  const Flag timeout{Flag::number, "timeout", 't', "0", "Number of seconds to wait before giving up"};
+  const Flag timeout{Flag::number, "timeout", 't', "", "Number of seconds to wait before giving up"};
   c.children = {
       admin_init_command(),
       {"recover", "", "Recover missing instances and volumes from existing and unknown storage pools", 0, 0, recover},

@@ -195,10 +195,10 @@ Command admin_init_command() {
              {Flag::toggle, "preseed", 0, "", "Pre-seed mode, expects YAML config from stdin"},
              {Flag::toggle, "dump", 0, "", "Dump YAML config to stdout"},
              {Flag::text, "network-address", 0, "", "Address to bind to (default: none)"},
-             {Flag::number, "network-port", 0, "", "Port to bind to (default: 8443)"},
+             {Flag::number, "network-port", 0, "-1", "Port to bind to (default: 8443)"},
              {Flag::text, "storage-backend", 0, "", "Storage backend to use (default: dir)"},
              {Flag::text, "storage-create-device", 0, "", "Setup device based storage using DEVICE"},
-             {Flag::number, "storage-create-loop", 0, "", "Setup loop based storage with SIZE in GiB"},
+             {Flag::number, "storage-create-loop", 0, "-1", "Setup loop based storage with SIZE in GiB"},
              {Flag::text, "storage-pool", 0, "", "Storage pool to use or create"}};
   c.examples = "incus admin init --minimal\nincus admin init --auto --network-address all\nincus admin init --preseed < init.yaml";
   return c;

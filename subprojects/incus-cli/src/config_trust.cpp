@@ -213,7 +213,7 @@ Command config_trust_command() {
       {"list-tokens", "[<remote>:]", "List all active certificate add tokens", 0, 1, list_tokens, {{Flag::text, "columns", 'c', "ntE", "Columns"}, format_flag}, {},
        "Columns: n - Name, t - Token, E - Expires at"},
       {"remove rm", "[<remote>:]<fingerprint>", "Remove trusted client", 1, 2, remove},
-      {"revoke-token", "[<remote>:]<name>", "Revoke certificate add token", 1, 1, revoke},
+      {"revoke-token", "[<remote>:] <name>", "Revoke certificate add token", 1, 1, revoke},
       {"show", "[<remote>:]<fingerprint>", "Show trust configurations", 1, 1, show},
   };
   return c;

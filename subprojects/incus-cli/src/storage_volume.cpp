@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "object.hpp"
+#include "storage_volume.hpp"
 
 namespace cli {
 
-namespace {
-
-/// "container/c1", or a custom volume without a type.
 std::pair<std::string, std::string> type_and_name(const std::string &text) {
   auto slash = text.find('/');
   auto type = text.substr(0, slash);
   if (slash != std::string::npos && (type == "custom" || type == "image" || type == "container" || type == "virtual-machine")) return {type, text.substr(slash + 1)};
   return {"custom", text};
 }
+
+namespace {
 
 struct Volume {
   Target pool;
@@ -146,7 +145,7 @@ Command storage_volume_command() {
   c.names = "volume";
   c.brief = "Manage storage volumes";
   c.children = {
-      {"edit", "[<remote>:]<pool> [<type>/]<volume>[/<snapshot>]", "Edit storage volume configurations as YAML", 2, 2,
+      {"edit", "[<remote>:]<pool> [<type>/]<volume>", "Edit storage volume configurations as YAML", 2, 2,
        [](Context &x) {
          edit_object(object_of(x), "The volume as YAML. Lines that start with # are ignored.\nName and type are shown and cannot be changed.");
          return 0;
@@ -165,7 +164,7 @@ Command storage_volume_command() {
          set_keys(x, object_of(x), Strings(x.args.begin() + 2, x.args.end()), false);
          return 0;
        }, {property_set, target_flag}},
-      {"show", "[<remote>:]<pool> [<type>/]<volume>[/<snapshot>]", "Show storage volume configurations", 2, 2,
+      {"show", "[<remote>:]<pool> [<type>/]<volume>", "Show storage volume configurations", 2, 2,
        [](Context &x) {
          show_object(object_of(x));
          return 0;
@@ -176,6 +175,7 @@ Command storage_volume_command() {
          return 0;
        }, {property_unset, target_flag}},
   };
+  for (auto &v : storage_volume_changes()) c.children.push_back(std::move(v));
   return c;
 }
 

@@ -53,6 +53,14 @@ void leave(Server &server, int code) {
 
 namespace {
 
+std::string refusal(Server &server, const std::string &operation) {
+  try {
+    return str(server.get(url({"operations", operation})), "err");
+  } catch (const incus::Error &) {
+    return {}; // forgotten already
+  }
+}
+
 int run(Context &c) {
   if (c.flag("force-interactive") && c.flag("force-noninteractive")) fail("You can't pass -t and -T at the same time");
   auto mode = c.text("mode");
@@ -93,6 +101,8 @@ int run(Context &c) {
     signals.start(session, request.interactive, true);
     try {
       code = session.wait();
+      // Why it was not run, when the server says so.
+      if (code == 126 || code == 127) failure = refusal(*t.server, session.operation().id());
     } catch (const incus::Error &e) {
       // A command that could not be run has an exit code all the same.
       auto metadata = metadata_of(session.operation().info());

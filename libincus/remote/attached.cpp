@@ -63,8 +63,9 @@ OperationInfo settled(OperationInfo i) {
 /// One command or console: its websockets and the caller's descriptors, carried by one thread.
 class Attached final : public api::OperationBackend, public std::enable_shared_from_this<Attached> {
 public:
-  Attached(ClientPtr client, std::shared_ptr<RemoteOperation> op, std::map<std::string, std::string> secrets, std::vector<api::Stream> streams, bool terminal)
-      : client_(std::move(client)), op_(std::move(op)), secrets_(std::move(secrets)), terminal_(terminal) {
+  Attached(ClientPtr client, std::shared_ptr<RemoteOperation> op, std::map<std::string, std::string> secrets, std::vector<api::Stream> streams, bool terminal,
+           bool console)
+      : client_(std::move(client)), op_(std::move(op)), secrets_(std::move(secrets)), terminal_(terminal), console_(console) {
     for (auto &s : streams) {
       if (s.role == "stdin") in_.end.set(std::move(s.fd));
       if (s.role == "stdout") out_[0].end.set(std::move(s.fd));
@@ -131,7 +132,7 @@ private:
   const ClientPtr client_;
   const std::shared_ptr<RemoteOperation> op_;
   const std::map<std::string, std::string> secrets_;
-  const bool terminal_;
+  const bool terminal_, console_;
   net::io_context context_{1};
   net::steady_timer timer_{context_}, grace_{context_};
   std::uint64_t carried_ = 0; ///< bytes given to the caller's descriptors
@@ -322,9 +323,15 @@ void Attached::input_ready() {
 /// The end is an empty text message; the socket stays for what the server still has to say on it.
 void Attached::end_input() {
   in_.over = true;
+  bool given = bool(in_.end.fd);
   in_.end.fd.reset();
-  // A terminal has no end: what else it prints is still wanted.
-  if (!terminal_) in_.socket->write(true, {}, {});
+  if (!terminal_) {
+    in_.socket->write(true, {}, {});
+  } else if (console_ && given) {
+    // The end of the input is the end of the session. (A command's terminal has no end: what else it prints is still wanted.)
+    if (control_) control_->abort();
+    in_.socket->abort();
+  }
 }
 
 void Attached::drain(const std::shared_ptr<WebSocket> &socket) {
@@ -447,8 +454,8 @@ api::Reply RemoteDoor::attach(const api::Row &row, api::Request &request) {
   if (request.body.is_null()) request.body = json::object();
   auto *o = request.body.if_object();
   if (!o) base::fail(ErrorCode::invalid_argument, "the request of a command must be a JSON object");
-  bool terminal = row.id == api::RowId::instance_console_post;
-  if (!terminal) {
+  bool console = row.id == api::RowId::instance_console_post, terminal = console;
+  if (!console) {
     auto *i = o->if_contains("interactive");
     terminal = i && i->is_bool() && i->get_bool();
     (*o)["wait-for-websocket"] = true;
@@ -462,7 +469,7 @@ api::Reply RemoteDoor::attach(const api::Row &row, api::Request &request) {
   if (fds && fds->is_object())
     for (auto &kv : fds->get_object())
       if (kv.value().is_string() && secrets.size() < 16) secrets[std::string(kv.key())] = std::string(kv.value().get_string());
-  auto attached = std::make_shared<Attached>(client_, op, std::move(secrets), std::move(request.streams), terminal);
+  auto attached = std::make_shared<Attached>(client_, op, std::move(secrets), std::move(request.streams), terminal, console);
   client_->crew.start([attached] { attached->run(); }, [attached] { attached->stop(); });
   api::Reply reply;
   reply.metadata = std::move(answer.metadata);

@@ -10,7 +10,9 @@
 #include <set>
 #include <sys/stat.h>
 
+#include "exceptions.hpp"
 #include "guest.hpp"
+#include "server.hpp"
 
 namespace suite {
 
@@ -18,6 +20,9 @@ namespace {
 
 struct State {
   std::string uri, driver, scratch;
+  std::vector<std::unique_ptr<Server>> servers;
+  std::map<std::string, OpenOptions> options; ///< of URIs that need more than themselves
+  std::vector<std::string> differences;
   std::optional<Host> host;
   int directories = 0;
 };
@@ -46,19 +51,44 @@ template <class F> void tidy(F f) {
 } // namespace
 
 bool real() { return state().uri != "test://"; }
+bool remote() { return state().uri.starts_with("unix:") || state().uri.starts_with("https:") || official(); }
+bool official() { return state().uri.starts_with("official:"); }
+void differs(const std::string &what) { state().differences.push_back(what); }
 const std::string &scratch() { return state().scratch; }
 Host &host() { return *state().host; }
 
 Host reopen(const std::string &uri) {
   OpenOptions o;
-  o.storage_driver = state().driver;
+  if (auto it = state().options.find(uri); it != state().options.end()) o = it->second;
+  if (!remote()) o.storage_driver = state().driver;
   if (std::getenv("INCUS_TEST_LOG")) o.log = [](LogLevel, const std::string &line) { std::cerr << "  log: " << line << "\n"; };
   auto h = Host::open(uri, o);
   if (!real()) h.on_exec("", guest::command);
   return h;
 }
 
-Host fresh() { return reopen(real() ? "embed://" + new_directory() : state().uri); }
+Host fresh() {
+  auto &s = state();
+  if (!remote()) return reopen(real() ? "embed://" + new_directory() : s.uri);
+  s.servers.push_back(std::make_unique<Server>(official() ? Daemon::official : Daemon::ours, new_directory()));
+  if (!s.uri.starts_with("https:")) return reopen(s.servers.back()->unix_uri());
+  OpenOptions o;
+  auto uri = s.servers.back()->serve_https(o);
+  s.options[uri] = o;
+  return reopen(uri);
+}
+
+std::vector<std::string> not_run() {
+  std::vector<std::string> out;
+  for (auto *door : {"remote", "official"}) {
+    if (door == std::string("remote") ? !remote() : !official()) continue;
+    for (auto &e : exceptions(door)) {
+      std::cout << "not run at this door: " << e.test_case << " (" << e.reason << ")\n";
+      out.push_back(e.test_case);
+    }
+  }
+  return out;
+}
 
 void open(const std::string &uri, const std::string &driver) {
   auto &s = state();
@@ -69,7 +99,7 @@ void open(const std::string &uri, const std::string &driver) {
   s.scratch = dir;
   s.uri = uri;
   s.driver = driver;
-  s.host = uri == "embed:auto" ? fresh() : reopen(uri);
+  s.host = uri.ends_with(":auto") ? fresh() : reopen(uri);
   ImageImport how;
   how.alias = "busy";
   s.host->import_image(guest_image(), how).wait();
@@ -79,6 +109,8 @@ void close() {
   auto &s = state();
   guest::release();
   s.host.reset();
+  s.servers.clear();
+  for (auto &d : s.differences) std::cout << "differs: " << d << "\n";
   std::filesystem::remove_all(s.scratch);
 }
 

@@ -14,7 +14,8 @@ namespace suite {
 using namespace incus;
 using namespace std::chrono_literals;
 
-/// `uri`: a URI of Host::open, or "embed:auto" for a private directory.
+/// `uri`: a URI of Host::open, or "embed:auto" for a private directory, "unix:auto" and "https:auto" for our daemon in one, "official:auto" for the
+/// official one.
 void open(const std::string &uri, const std::string &driver);
 void close();
 
@@ -22,6 +23,14 @@ void close();
 Host &host();
 /// Real containers and files behind it; false: memory.
 bool real();
+/// A daemon behind it.
+bool remote();
+/// The official one: its errors have words of its own, and codes of the few HTTP statuses that it uses.
+bool official();
+/// Notes something that the official daemon answers differently; printed at the end.
+void differs(const std::string &what);
+/// The names of cases that the table of exceptions takes from this door; prints them.
+std::vector<std::string> not_run();
 /// A further host of the same kind in a place of its own, empty.
 Host fresh();
 /// Opens what `fresh` (or the shared host) has open or had open, by its URI.
@@ -56,6 +65,12 @@ template <class F> Attempt attempt(F f) {
 #define REFUSED(wanted, part, ...)                                                          \
   do {                                                                                      \
     auto attempt_ = suite::attempt([&] { __VA_ARGS__; });                                   \
+    if (suite::official()) {                                                                \
+      CHECK_MESSAGE(attempt_.code != incus::ErrorCode{}, #__VA_ARGS__ ": " << attempt_.text); \
+      if (attempt_.code != incus::ErrorCode::wanted)                                        \
+        suite::differs(std::string(#__VA_ARGS__) + ": " + incus::error_code_name(attempt_.code) + ", wanted " #wanted ": " + attempt_.text); \
+      break;                                                                                \
+    }                                                                                       \
     CHECK_MESSAGE(attempt_.code == incus::ErrorCode::wanted, #__VA_ARGS__ ": " << attempt_.text); \
     CHECK_MESSAGE(attempt_.text.find(part) != std::string::npos, #__VA_ARGS__ ": " << attempt_.text); \
   } while (0)

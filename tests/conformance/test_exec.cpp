@@ -171,6 +171,7 @@ TEST_CASE("exec: signals, closing, and the end of the instance") {
   REFUSED(invalid_argument, "signal", n.signal(4711));
   n.close();
   auto u = sleep();
+  CHECK_FALSE(u.wait_for(100ms)); // begun, also where that takes a while
   c.stop(true).wait();
   CHECK(u.wait() == 137);
 }

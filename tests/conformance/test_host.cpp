@@ -155,7 +155,10 @@ TEST_CASE("host: closed") {
   }
   auto again = reopen(uri);
   CHECK(again.instance_names() == std::vector<std::string>{"c1"});
-  REFUSED(unavailable, std::to_string(::getpid()), reopen(uri));
+  if (remote())
+    CHECK(reopen(uri).instance_names().size() == 1); // a server takes any number
+  else
+    REFUSED(unavailable, std::to_string(::getpid()), reopen(uri));
   again.instance("c1").start().wait();
   again.instance("c1").stop(true).wait();
   again.instance("c1").remove().wait();

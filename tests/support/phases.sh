@@ -194,7 +194,10 @@ part_tsan() {
     return
   fi
   place_links build-tsan
-  [ ! -e build/bin/incus-lxc ] || ln -sf "$root/build/bin/incus-lxc" build-tsan/bin/incus-lxc
+  local program
+  for program in incus-lxc incusd; do # what is not built here: a program to start, not to sanitize
+    [ ! -e "build/bin/$program" ] || [ -e "build-tsan/bin/$program" ] || ln -sf "$root/build/bin/$program" build-tsan/bin/
+  done
   record build-tsan 1 0 0 $((SECONDS - at))
   (
     export_sanitizers

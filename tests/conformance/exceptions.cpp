@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which cases of the suite do not run at a door, and why. A case not named here runs; what is named here is printed by every run.
+#include "exceptions.hpp"
+
+namespace suite {
+
+namespace {
+
+constexpr Exception table[] = {
+    {"remote", "pools: the first instance makes one",
+     "the daemons of the suite are given their pool at their start"},
+    {"official", "host: store, disk and memory agree",
+     "GET /internal/check is ours"},
+    {"official", "instances: a fresh root",
+     "ends with GET /internal/check, which is ours; all before that passes"},
+    {"official", "volumes: of a user's own",
+     "takes a volume named \"..\"; and GET /internal/check is ours"},
+    {"official", "volumes: of an instance",
+     "answers what is asked of a container's volume: Invalid storage volume type \"container\""},
+    {"official", "pools: from creation to deletion",
+     "has no overlay driver, and no image volume in a dir pool before an instance needs it"},
+    {"official", "config: every wrong key and value is refused by name, at every way in, and changes nothing",
+     "takes values that we refuse, among them limits and raw keys of profiles"},
+    {"official", "config: PATCH merges, an empty value unsets",
+     "a PATCH that has no description empties it"},
+    {"official", "config: PUT replaces",
+     "takes an architecture that it does not know and keeps the instance's"},
+    {"official", "config: volatile keys",
+     "a client may set volatile keys"},
+    {"official", "devices: every wrong one is refused by name, at every way in",
+     "takes devices that we refuse, of profiles above all"},
+    {"official", "profiles: in use",
+     "takes a second root disk in a profile that is in use; the instance cannot be stopped afterwards"},
+    {"official", "events: what happens to an instance, in order",
+     "tells more and others: instance-exec, instance-shutdown before instance-stopped"},
+    {"official", "events: operations tell how they go",
+     "an instance's source must name its type"},
+    {"official", "host: operations",
+     "an instance's source must name its type"},
+    {"official", "images: instances outlive theirs",
+     "an instance's source must name its type"},
+    {"official", "refusals: names",
+     "an instance's source must name its type"},
+    {"official", "refusals: images that demand or refuse something",
+     "an instance's source must name its type"},
+    {"official", "refusals: creation",
+     "takes a stateful container, which it cannot stop with its state"},
+    {"official", "host: one project so far",
+     "an unknown project has an empty list of instances"},
+    {"official", "images: aliases",
+     "an image whose alias exists already is imported all the same, then the operation fails"},
+    {"official", "images: what is none is refused, and nothing is kept",
+     "has no error but 500 for a damaged image"},
+    {"official", "instances: lists at every depth",
+     "after a copy was renamed volatile.apply_template is still \"copy\""},
+    {"official", "instances: limits by size",
+     "takes a size that we refuse"},
+    {"official", "instances: metadata and templates",
+     "keeps templates whose paths lead out of the guest"},
+    {"official", "exec: nobody listens",
+     "has no list of recorded output before there is some"},
+    {"official", "exec: requests that cannot be",
+     "takes a variable whose name has '=' and a relative working directory"},
+    {"official", "instances: from creation to deletion",
+     "does not tell the disk use of an instance in a dir pool"},
+    {"official", "instances: an empty one",
+     "starts an instance with an empty root, and cannot tell its state then"},
+    {"official", "instances: copies",
+     "a stopped instance has no volatile.eth0.host_name"},
+    {"official", "instances: of two that start the same one, one wins",
+     "both starts succeed"},
+    {"official", "snapshots: an expiry keeps its time zone",
+     "an expiry that is taken away stays"},
+};
+
+} // namespace
+
+std::vector<Exception> exceptions(const std::string &door) {
+  std::vector<Exception> out;
+  for (auto &e : table)
+    if (door == e.door) out.push_back(e);
+  return out;
+}
+
+} // namespace suite

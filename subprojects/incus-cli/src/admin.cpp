@@ -52,7 +52,8 @@ int recover(Context &c) {
   json::array pools;
   auto known = server.get(url({"storage-pools"}) + "?recursion=1");
   for (auto &p : known.as_array())
-    pools.emplace_back(json::object{{"name", str(p, "name")}, {"driver", str(p, "driver")}, {"config", at(p, "config")}, {"description", str(p, "description")}});
+    pools.emplace_back(
+        json::object{{"name", str(p, "name")}, {"driver", str(p, "driver")}, {"config", at(p, "config")}, {"description", str(p, "description")}});
   print("This server currently has the following storage pools:\n");
   for (auto &p : pools) say(" - {} (backend=\"{}\", source=\"{}\")\n", str(p, "name"), str(p, "driver"), str(at(p, "config"), "source"));
   if (!ask_yes("Would you like to continue with scanning for lost volumes? (yes/no) [default=yes]: ", true)) return 0;
@@ -66,7 +67,8 @@ int recover(Context &c) {
   }
   print("The following unknown volumes have been found:\n");
   for (auto &v : unknown)
-    say(" - {} \"{}\" on pool \"{}\" in project \"{}\" (includes {} snapshots)\n", str(v, "type"), str(v, "name"), str(v, "pool"), str(v, "project"), num(v, "snapshotCount"));
+    say(" - {} \"{}\" on pool \"{}\" in project \"{}\" (includes {} snapshots)\n", str(v, "type"), str(v, "name"), str(v, "pool"), str(v, "project"),
+        num(v, "snapshotCount"));
   if (!missing.empty()) {
     print("You are currently missing the following:\n");
     for (auto &m : missing) say(" - {}\n", m.is_string() ? std::string(m.get_string()) : json::serialize(m));
@@ -88,7 +90,12 @@ Command admin_command() {
   c.children = {
       admin_init_command(),
       {"recover", "", "Recover missing instances and volumes from existing and unknown storage pools", 0, 0, recover},
-      {"shutdown", "", "Tell the daemon to shutdown all instances and exit", 0, 0, shutdown,
+      {"shutdown",
+       "",
+       "Tell the daemon to shutdown all instances and exit",
+       0,
+       0,
+       shutdown,
        {timeout, {Flag::toggle, "force", 'f', "", "Force shutdown instead of waiting for running operations to finish"}}},
       admin_sql_command(),
       {"waitready", "", "Wait for the daemon to be ready to process requests", 0, 0, waitready, {timeout}},

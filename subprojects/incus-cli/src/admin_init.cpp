@@ -7,7 +7,9 @@ namespace cli {
 namespace {
 
 /// As the official client asks: "(yes/no) [default=no]: ".
-bool question(const std::string &text, bool initial) { return ask_yes(fmt::format("{} (yes/no) [default={}]: ", text, initial ? "yes" : "no"), initial); }
+bool question(const std::string &text, bool initial) {
+  return ask_yes(fmt::format("{} (yes/no) [default={}]: ", text, initial ? "yes" : "no"), initial);
+}
 std::string value_of(const std::string &text, const std::string &initial) {
   return ask(initial.empty() ? text + ": " : fmt::format("{} [default={}]: ", text, initial), initial);
 }
@@ -50,9 +52,12 @@ json::value automatic(Context &c, Server &server) {
   if (have && storage_flags) fail("Storage has already been configured");
   if (!have) {
     json::object config;
-    if (!device.empty()) config["source"] = device;
-    else if (size > 0) config["size"] = fmt::format("{}GiB", size);
-    else if (!pool.empty()) config["source"] = pool;
+    if (!device.empty())
+      config["source"] = device;
+    else if (size > 0)
+      config["size"] = fmt::format("{}GiB", size);
+    else if (!pool.empty())
+      config["source"] = pool;
     bool named = !pool.empty() && (!device.empty() || c.given("storage-create-loop"));
     document = pool_and_profile(named ? pool : "default", driver.empty() ? "dir" : driver, config);
   }
@@ -70,9 +75,11 @@ json::value interactive(Server &server) {
     Strings drivers;
     auto &environment = at(server.info(), "environment");
     for (auto &d : array_at(environment, "storage_supported_drivers")) drivers.push_back(str(d, "Name"));
-    std::string driver = drivers.size() == 1 ? drivers[0] : value_of(fmt::format("Name of the storage backend to use ({})", join(drivers, ", ")), "dir");
+    std::string driver =
+        drivers.size() == 1 ? drivers[0] : value_of(fmt::format("Name of the storage backend to use ({})", join(drivers, ", ")), "dir");
     json::object config;
-    if (auto source = value_of("Existing empty directory to use (leave empty for one of the server's own)", ""); !source.empty()) config["source"] = source;
+    if (auto source = value_of("Existing empty directory to use (leave empty for one of the server's own)", ""); !source.empty())
+      config["source"] = source;
     document = pool_and_profile(name, driver, config);
   }
   if (question("Would you like the server to be available over the network?", false)) {
@@ -118,7 +125,8 @@ void create_or_change(Server &server, const char *kind, const char *what, const 
 void apply(Server &server, const json::value &document) {
   if (at(document, "cluster").is_object() && truth(at(document, "cluster"), "enabled")) fail("This server can't be made a cluster member");
   if (!array_at(document, "networks").empty()) fail("Networks can't be created by this program yet: remove `networks` from the preseed");
-  if (!array_at(document, "storage_volumes").empty()) fail("Storage volumes can't be created by this program yet: remove `storage_volumes` from the preseed");
+  if (!array_at(document, "storage_volumes").empty())
+    fail("Storage volumes can't be created by this program yet: remove `storage_volumes` from the preseed");
   if (!object_at(document, "config").empty()) {
     Object o{&server, "/1.0", "ServerPut", "ServerPut", "the server"};
     change_object(o, [&](json::value &now, const json::value &) {
@@ -161,7 +169,8 @@ int run(Context &c) {
   if (c.flag("auto") && c.flag("preseed")) fail("Can't use --auto and --preseed together");
   if (c.flag("minimal") && c.flag("preseed")) fail("Can't use --minimal and --preseed together");
   if (c.flag("minimal") && c.flag("auto")) fail("Can't use --minimal and --auto together");
-  static const char *const details[] = {"network-address", "network-port", "storage-backend", "storage-create-device", "storage-create-loop", "storage-pool"};
+  static const char *const details[] = {"network-address",       "network-port",        "storage-backend",
+                                        "storage-create-device", "storage-create-loop", "storage-pool"};
   bool any = std::any_of(std::begin(details), std::end(details), [&](auto *f) { return c.given(f); });
   if (!c.flag("auto") && any) fail("Configuration flags require --auto");
   if (c.flag("dump") && (any || c.flag("auto") || c.flag("minimal") || c.flag("preseed"))) fail("Can't use --dump with other flags");

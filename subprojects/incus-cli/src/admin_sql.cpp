@@ -9,13 +9,16 @@ namespace {
 
 std::string cell(const json::value &v) {
   switch (v.kind()) {
-  case json::kind::null: return "<nil>";
-  case json::kind::string: return std::string(v.get_string());
+  case json::kind::null:
+    return "<nil>";
+  case json::kind::string:
+    return std::string(v.get_string());
   case json::kind::double_: {
     auto d = v.get_double();
     return fmt::format("{:g}", d);
   }
-  default: return json::serialize(v);
+  default:
+    return json::serialize(v);
   }
 }
 

@@ -49,7 +49,16 @@ Command alias_command() {
   c.hidden = true;
   c.details = "@ARGS@ stands for the words after the alias, @ARG1@ for the first of them, and so on.";
   c.children = {
-      {"add", "<alias> <target>", "Add new aliases", 2, 2, add, {}, {}, {}, "incus alias add l \"list -c nsS\"\nincus alias add run \"exec @ARG1@ -- sh -c\""},
+      {"add",
+       "<alias> <target>",
+       "Add new aliases",
+       2,
+       2,
+       add,
+       {},
+       {},
+       {},
+       "incus alias add l \"list -c nsS\"\nincus alias add run \"exec @ARG1@ -- sh -c\""},
       {"list ls", "", "List aliases", 0, 0, list, {format_flag}},
       {"remove rm", "<alias>", "Remove aliases", 1, 1, remove},
       {"rename mv", "<old alias> <new alias>", "Rename aliases", 2, 2, rename},

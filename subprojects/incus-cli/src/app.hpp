@@ -45,15 +45,15 @@ using Run = int (*)(Context &);
 
 /// One verb, or a group of them.
 struct Command {
-  std::string_view names;    ///< "list ls": the first is shown, the others are accepted
-  std::string_view usage;    ///< arguments
+  std::string_view names; ///< "list ls": the first is shown, the others are accepted
+  std::string_view usage; ///< arguments
   std::string_view brief;
-  int least = 0, most = 0;   ///< number of arguments; most -1: any
+  int least = 0, most = 0; ///< number of arguments; most -1: any
   Run run = nullptr;
   std::vector<Flag> flags;
   std::vector<Command> children;
   std::string_view details, examples;
-  bool hidden = false;       ///< shown by --all only
+  bool hidden = false; ///< shown by --all only
   std::string_view name() const { return names.substr(0, names.find(' ')); }
   bool is(std::string_view word) const;
 };
@@ -79,7 +79,7 @@ public:
   Context(const Context &) = delete;
 
   const Command &command;
-  const std::string path;       ///< "config show"
+  const std::string path; ///< "config show"
   Strings args;
   Settings settings;
 

@@ -107,21 +107,45 @@ Command completion_command() {
   c.brief = "Generate the autocompletion script for the specified shell";
   c.hidden = true;
   c.children = {
-      {"bash", "", "Generate the autocompletion script for bash", 0, 0,
+      {"bash",
+       "",
+       "Generate the autocompletion script for bash",
+       0,
+       0,
        [](Context &) {
          print(bash_script);
          return 0;
-       }, {}, {}, {}, "source <(incus completion bash)"},
-      {"fish", "", "Generate the autocompletion script for fish", 0, 0,
+       },
+       {},
+       {},
+       {},
+       "source <(incus completion bash)"},
+      {"fish",
+       "",
+       "Generate the autocompletion script for fish",
+       0,
+       0,
        [](Context &) {
          print(fish_script);
          return 0;
-       }, {}, {}, {}, "incus completion fish | source"},
-      {"zsh", "", "Generate the autocompletion script for zsh", 0, 0,
+       },
+       {},
+       {},
+       {},
+       "incus completion fish | source"},
+      {"zsh",
+       "",
+       "Generate the autocompletion script for zsh",
+       0,
+       0,
        [](Context &) {
          print(zsh_script);
          return 0;
-       }, {}, {}, {}, "incus completion zsh > \"${fpath[1]}/_incus\""},
+       },
+       {},
+       {},
+       {},
+       "incus completion zsh > \"${fpath[1]}/_incus\""},
       {"words", "[--] <word>...", "Print what may stand for the last word", 0, -1, words, {}, {}, {}, {}, true},
   };
   return c;

@@ -6,7 +6,9 @@ namespace cli {
 
 namespace {
 
-bool has_dot(const std::string &argument) { return argument.substr(argument.find(':') == std::string::npos ? 0 : argument.find(':') + 1).find('.') != std::string::npos; }
+bool has_dot(const std::string &argument) {
+  return argument.substr(argument.find(':') == std::string::npos ? 0 : argument.find(':') + 1).find('.') != std::string::npos;
+}
 
 /// An instance, a snapshot "INSTANCE/SNAPSHOT", or with an empty name the server.
 Object object_of(Context &c, const Target &t) {
@@ -20,7 +22,8 @@ Object object_of(Context &c, const Target &t) {
   }
   if (!c.text("target").empty()) fail("--target cannot be used with instances");
   auto slash = t.name.find('/');
-  if (slash == std::string::npos) return {t.server, url({"instances", t.name}), "Instance", "InstancePut", fmt::format("the instance \"{}\"", t.name)};
+  if (slash == std::string::npos)
+    return {t.server, url({"instances", t.name}), "Instance", "InstancePut", fmt::format("the instance \"{}\"", t.name)};
   auto name = t.name.substr(0, slash), snapshot = t.name.substr(slash + 1);
   return {t.server, url({"instances", name, "snapshots", snapshot}), "InstanceSnapshot", "InstanceSnapshotPut",
           fmt::format("the instance snapshot {}/{}", name, snapshot)};
@@ -129,7 +132,8 @@ Command config_command() {
   m.names = "set";
   m.usage = "[<remote>:][<instance>] <key>=<value>...";
   m.brief = "Set instance or server configuration keys";
-  m.examples = "incus config set c1 limits.cpu=2 limits.memory=1GiB\nincus config set core.https_address=[::]:8443\nincus config set c1 user.user-data - < cloud-init.yaml";
+  m.examples = "incus config set c1 limits.cpu=2 limits.memory=1GiB\nincus config set core.https_address=[::]:8443\nincus config set c1 "
+               "user.user-data - < cloud-init.yaml";
   m.most = -1;
   m.run = set;
   m.flags = {property_set, target_flag};

@@ -123,7 +123,8 @@ Command device_command(bool profile) {
   Command c;
   c.names = "device";
   c.brief = "Manage devices";
-  auto child = [&](std::string_view names, std::string_view rest, std::string_view brief, int least, int most, Run run, std::string_view examples = {}) {
+  auto child = [&](std::string_view names, std::string_view rest, std::string_view brief, int least, int most, Run run,
+                   std::string_view examples = {}) {
     // Usage texts live as long as the program.
     static std::vector<std::unique_ptr<std::string>> texts;
     texts.push_back(std::make_unique<std::string>(fmt::format("[<remote>:]<{}>{}", profile ? "profile" : "instance", rest)));
@@ -142,8 +143,9 @@ Command device_command(bool profile) {
                 : "incus config device add c1 data disk source=/srv/data path=/srv\nincus config device add c1 eth0 nic nictype=bridged parent=br0");
   child("get", " <device> <key>", "Get values for device configuration keys", 3, 3, get);
   child("list ls", "", "List instance devices", 1, 1, list);
-  if (!profile) child("override", " <device> [key=value...]", "Copy profile inherited devices and override configuration keys", 2, -1, override_one,
-                      "incus config device override c1 root size=20GiB");
+  if (!profile)
+    child("override", " <device> [key=value...]", "Copy profile inherited devices and override configuration keys", 2, -1, override_one,
+          "incus config device override c1 root size=20GiB");
   child("remove rm", " <name>...", "Remove instance devices", 2, -1, remove);
   child("set", " <device> <key>=<value>...", "Set device configuration keys", 3, -1, set);
   child("show", "", "Show full device configuration", 1, 1, show);

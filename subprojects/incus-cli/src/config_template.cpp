@@ -75,7 +75,16 @@ Command config_template_command() {
   c.names = "template";
   c.brief = "Manage instance file templates";
   c.children = {
-      {"create", "[<remote>:]<instance> <template>", "Create new instance file templates", 2, 2, create, {}, {}, {}, "incus config template create c1 hosts.tpl < hosts.tpl"},
+      {"create",
+       "[<remote>:]<instance> <template>",
+       "Create new instance file templates",
+       2,
+       2,
+       create,
+       {},
+       {},
+       {},
+       "incus config template create c1 hosts.tpl < hosts.tpl"},
       {"delete rm", "[<remote>:]<instance> <template>", "Delete instance file templates", 2, 2,
        [](Context &x) {
          auto t = x.target(x.args[0]);

@@ -40,7 +40,8 @@ std::string date(const json::value &c, bool expiry) {
 
 std::string base64(std::string_view bytes) {
   std::string out((bytes.size() + 2) / 3 * 4, 0);
-  EVP_EncodeBlock(reinterpret_cast<unsigned char *>(out.data()), reinterpret_cast<const unsigned char *>(bytes.data()), static_cast<int>(bytes.size()));
+  EVP_EncodeBlock(reinterpret_cast<unsigned char *>(out.data()), reinterpret_cast<const unsigned char *>(bytes.data()),
+                  static_cast<int>(bytes.size()));
   return out;
 }
 
@@ -117,7 +118,8 @@ int show(Context &c) {
   return 0;
 }
 int edit(Context &c) {
-  edit_object(certificate(c), "The certificate's entry as YAML. Lines that start with # are ignored.\nThe fingerprint is shown and cannot be changed.");
+  edit_object(certificate(c),
+              "The certificate's entry as YAML. Lines that start with # are ignored.\nThe fingerprint is shown and cannot be changed.");
   return 0;
 }
 int remove(Context &c) {
@@ -137,7 +139,8 @@ int list(Context &c) {
       {'i', "ISSUE DATE", [](auto &r) { return date(r, false); }},
       {'e', "EXPIRY DATE", [](auto &r) { return date(r, true); }},
       {'r', "RESTRICTED", [](auto &r) { return std::string(truth(r, "restricted") ? "yes" : "no"); }},
-      {'p', "PROJECTS", [](auto &r) {
+      {'p', "PROJECTS",
+       [](auto &r) {
          auto p = strings_at(r, "projects");
          std::sort(p.begin(), p.end());
          return join(p, "\n");
@@ -170,7 +173,8 @@ int list_tokens(Context &c) {
   static const std::vector<Column<json::value>> known = {
       {'n', "NAME", [](auto &r) { return str(r, "client_name"); }},
       {'t', "TOKEN", [](auto &r) { return token_text(r); }},
-      {'E', "EXPIRES AT", [](auto &r) {
+      {'E', "EXPIRES AT",
+       [](auto &r) {
          auto e = show_time(str(r, "expires_at"));
          return e.empty() ? std::string(" ") : e;
        }},
@@ -202,15 +206,49 @@ Command config_trust_command() {
   const Flag restricted{Flag::toggle, "restricted", 0, "", "Restrict the certificate to one or more projects"};
   const Flag projects{Flag::text, "projects", 0, "", "List of projects to restrict the certificate to"};
   c.children = {
-      {"add", "[<remote>:]<name>", "Add new trusted client", 1, 1, add, {restricted, projects}, {},
-       "Makes a token of one use; the client gives it to \"incus remote add\".", "incus config trust add laptop\nincus config trust add ci --restricted --projects ci,test"},
-      {"add-certificate", "[<remote>:] <cert>", "Add new trusted client certificate", 1, 2, add_certificate,
-       {restricted, projects, {Flag::text, "name", 0, "", "Alternative certificate name"}, {Flag::text, "type", 0, "client", "Type of certificate"},
-        {Flag::text, "description", 0, "", "Certificate description"}}, {}, "Types: client, metrics.", "incus config trust add-certificate metrics.crt --type metrics"},
+      {"add",
+       "[<remote>:]<name>",
+       "Add new trusted client",
+       1,
+       1,
+       add,
+       {restricted, projects},
+       {},
+       "Makes a token of one use; the client gives it to \"incus remote add\".",
+       "incus config trust add laptop\nincus config trust add ci --restricted --projects ci,test"},
+      {"add-certificate",
+       "[<remote>:] <cert>",
+       "Add new trusted client certificate",
+       1,
+       2,
+       add_certificate,
+       {restricted,
+        projects,
+        {Flag::text, "name", 0, "", "Alternative certificate name"},
+        {Flag::text, "type", 0, "client", "Type of certificate"},
+        {Flag::text, "description", 0, "", "Certificate description"}},
+       {},
+       "Types: client, metrics.",
+       "incus config trust add-certificate metrics.crt --type metrics"},
       {"edit", "[<remote>:]<fingerprint>", "Edit trust configurations as YAML", 1, 1, edit},
-      {"list ls", "[<remote>:]", "List trusted clients", 0, 1, list, {{Flag::text, "columns", 'c', "ntdfe", "Columns"}, format_flag}, {},
-       "Columns:\n  n - Name         f - Fingerprint   e - Expiry date\n  t - Type         d - Description   r - Restricted\n  c - Common name  i - Issue date    p - Projects"},
-      {"list-tokens", "[<remote>:]", "List all active certificate add tokens", 0, 1, list_tokens, {{Flag::text, "columns", 'c', "ntE", "Columns"}, format_flag}, {},
+      {"list ls",
+       "[<remote>:]",
+       "List trusted clients",
+       0,
+       1,
+       list,
+       {{Flag::text, "columns", 'c', "ntdfe", "Columns"}, format_flag},
+       {},
+       "Columns:\n  n - Name         f - Fingerprint   e - Expiry date\n  t - Type         d - Description   r - Restricted\n  c - Common name  i - "
+       "Issue date    p - Projects"},
+      {"list-tokens",
+       "[<remote>:]",
+       "List all active certificate add tokens",
+       0,
+       1,
+       list_tokens,
+       {{Flag::text, "columns", 'c', "ntE", "Columns"}, format_flag},
+       {},
        "Columns: n - Name, t - Token, E - Expires at"},
       {"remove rm", "[<remote>:]<fingerprint>", "Remove trusted client", 1, 2, remove},
       {"revoke-token", "[<remote>:] <name>", "Revoke certificate add token", 1, 1, revoke},

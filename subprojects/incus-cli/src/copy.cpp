@@ -8,9 +8,7 @@ namespace cli {
 namespace {
 
 /// Keys that belong to the one instance and not to a copy of it.
-bool stays_behind(std::string_view key) {
-  return key.starts_with("volatile.") && key != "volatile.base_image";
-}
+bool stays_behind(std::string_view key) { return key.starts_with("volatile.") && key != "volatile.base_image"; }
 
 void apply_overrides(Context &c, json::value &put) {
   auto &config = make_object(put, "config");
@@ -52,12 +50,15 @@ void one_copy(Context &c, Copying k) {
   if (k.from.remote != k.to.remote) fail("Copies between servers aren't made by this program yet: {} and {} differ", k.from.remote, k.to.remote);
   if (snapshot && c.flag("instance-only")) fail("--instance-only can't be passed when the source is a snapshot");
   if (snapshot && c.flag("refresh")) fail("--refresh can only be used with instances");
-  auto path = snapshot ? url({"instances", k.from.name.substr(0, slash), "snapshots", k.from.name.substr(slash + 1)}) : url({"instances", k.from.name});
+  auto path =
+      snapshot ? url({"instances", k.from.name.substr(0, slash), "snapshots", k.from.name.substr(slash + 1)}) : url({"instances", k.from.name});
   auto now = k.from.server->get(path);
   auto put = shaped(now, "InstancePut");
   apply_overrides(c, put);
-  if (c.flag("ephemeral")) put.as_object()["ephemeral"] = true;
-  else if (!k.is_move) put.as_object()["ephemeral"] = false;
+  if (c.flag("ephemeral"))
+    put.as_object()["ephemeral"] = true;
+  else if (!k.is_move)
+    put.as_object()["ephemeral"] = false;
   auto &config = make_object(put, "config");
   config.erase("volatile.last_state.power");
   if (!k.keep_volatile) {
@@ -70,8 +71,8 @@ void one_copy(Context &c, Copying k) {
   auto &o = body.as_object();
   o["name"] = k.to.name;
   o["type"] = str(now, "type").empty() ? "container" : str(now, "type");
-  json::object source{{"type", "copy"}, {"source", k.from.name}, {"instance_only", c.flag("instance-only")}, {"live", false},
-                      {"refresh", c.flag("refresh")}, {"allow_inconsistent", c.flag("allow-inconsistent")}};
+  json::object source{{"type", "copy"}, {"source", k.from.name},        {"instance_only", c.flag("instance-only")},
+                      {"live", false},  {"refresh", c.flag("refresh")}, {"allow_inconsistent", c.flag("allow-inconsistent")}};
   if (c.flag("refresh-exclude-older")) source["refresh_exclude_older"] = true;
   auto project = k.from.server->project();
   if (auto target = c.text("target-project"); !target.empty()) {
@@ -127,8 +128,8 @@ int move(Context &c) {
     fail("You must specify a destination instance name");
   if (to.name.empty()) to.name = from.name;
   if (from.remote != to.remote) fail("Moves between servers aren't made by this program yet: {} and {} differ", from.remote, to.remote);
-  bool plain = c.text("target").empty() && c.text("target-project").empty() && c.text("storage").empty() && !c.given("config") && !c.given("device") &&
-               !c.given("profile") && !c.flag("no-profiles") && !c.flag("instance-only");
+  bool plain = c.text("target").empty() && c.text("target-project").empty() && c.text("storage").empty() && !c.given("config") &&
+               !c.given("device") && !c.given("profile") && !c.flag("no-profiles") && !c.flag("instance-only");
   if (plain) {
     if (c.flag("stateless")) fail("The --stateless flag can't be used with --target");
     return rename_instance(c, from, to.name);
@@ -152,17 +153,18 @@ int move(Context &c) {
 }
 
 std::vector<Flag> shared_flags(bool is_move) {
-  return {{Flag::list, "config", 'c', "", "Config key/value to apply to the target instance"},
-          {Flag::list, "device", 'd', "", "New key/value to apply to a specific device"},
-          {Flag::list, "profile", 'p', "", "Profile to apply to the target instance"},
-          {Flag::toggle, "no-profiles", 0, "", is_move ? "Unset all profiles on the target instance" : "Create the instance with no profiles applied"},
-          {Flag::toggle, "instance-only", 0, "", is_move ? "Move the instance without its snapshots" : "Copy the instance without its snapshots"},
-          {Flag::text, "mode", 0, "pull", "Transfer mode. One of pull, push or relay"},
-          {Flag::toggle, "stateless", 0, "", "Copy a stateful instance stateless"},
-          {Flag::text, "storage", 's', "", "Storage pool name"},
-          target_flag,
-          {Flag::text, "target-project", 0, "", "Copy to a project different from the source"},
-          {Flag::toggle, "allow-inconsistent", 0, "", "Ignore copy errors for volatile files"}};
+  return {
+      {Flag::list, "config", 'c', "", "Config key/value to apply to the target instance"},
+      {Flag::list, "device", 'd', "", "New key/value to apply to a specific device"},
+      {Flag::list, "profile", 'p', "", "Profile to apply to the target instance"},
+      {Flag::toggle, "no-profiles", 0, "", is_move ? "Unset all profiles on the target instance" : "Create the instance with no profiles applied"},
+      {Flag::toggle, "instance-only", 0, "", is_move ? "Move the instance without its snapshots" : "Copy the instance without its snapshots"},
+      {Flag::text, "mode", 0, "pull", "Transfer mode. One of pull, push or relay"},
+      {Flag::toggle, "stateless", 0, "", "Copy a stateful instance stateless"},
+      {Flag::text, "storage", 's', "", "Storage pool name"},
+      target_flag,
+      {Flag::text, "target-project", 0, "", "Copy to a project different from the source"},
+      {Flag::toggle, "allow-inconsistent", 0, "", "Ignore copy errors for volatile files"}};
 }
 
 } // namespace
@@ -178,7 +180,8 @@ Command copy_command() {
   c.flags = shared_flags(false);
   c.flags.push_back({Flag::toggle, "ephemeral", 'e', "", "Ephemeral instance"});
   c.flags.push_back({Flag::toggle, "refresh", 0, "", "Perform an incremental copy"});
-  c.flags.push_back({Flag::toggle, "refresh-exclude-older", 0, "", "During incremental copy, exclude source snapshots earlier than latest target snapshot"});
+  c.flags.push_back(
+      {Flag::toggle, "refresh-exclude-older", 0, "", "During incremental copy, exclude source snapshots earlier than latest target snapshot"});
   c.examples = "incus copy c1 c2\nincus copy c1/before-upgrade c1-old\nincus copy c1 c2 --instance-only -c limits.memory=1GiB";
   return c;
 }

@@ -296,7 +296,8 @@ Command rebuild_command() {
   c.least = 1;
   c.most = 2;
   c.run = rebuild;
-  c.flags = {{Flag::toggle, "empty", 0, "", "Rebuild as an empty instance"}, {Flag::toggle, "force", 'f', "", "If an instance is running, stop it and then rebuild it"}};
+  c.flags = {{Flag::toggle, "empty", 0, "", "Rebuild as an empty instance"},
+             {Flag::toggle, "force", 'f', "", "If an instance is running, stop it and then rebuild it"}};
   c.examples = "incus rebuild debian c1 --force";
   return c;
 }

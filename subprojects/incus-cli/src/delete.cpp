@@ -51,7 +51,8 @@ Command delete_command() {
   c.least = 1;
   c.most = -1;
   c.run = run;
-  c.flags = {{Flag::toggle, "force", 'f', "", "Force the removal of running instances"}, {Flag::toggle, "interactive", 'i', "", "Require user confirmation"}};
+  c.flags = {{Flag::toggle, "force", 'f', "", "Force the removal of running instances"},
+             {Flag::toggle, "interactive", 'i', "", "Require user confirmation"}};
   c.examples = "incus delete c1\nincus delete c1 c2 --force";
   return c;
 }

@@ -56,7 +56,8 @@ std::string edit_text(const std::string &text, const std::string &suffix) {
   for (auto &w : words) argv.push_back(w.data());
   argv.push_back(nullptr);
   pid_t pid = 0;
-  if (int error = posix_spawnp(&pid, argv[0], nullptr, nullptr, argv.data(), environ)) fail("Failed to run the editor {}: {}", words[0], strerror(error));
+  if (int error = posix_spawnp(&pid, argv[0], nullptr, nullptr, argv.data(), environ))
+    fail("Failed to run the editor {}: {}", words[0], strerror(error));
   int status = 0;
   while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
   }

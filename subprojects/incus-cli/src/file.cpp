@@ -101,8 +101,11 @@ void Files::put(const std::string &path, const FileFacts &facts, int fd, bool ov
   incus::RawCall call;
   call.method = "POST";
   call.path = url_of(path);
-  call.headers = {{"X-Incus-type", facts.type}, {"X-Incus-uid", fmt::format("{}", facts.uid)}, {"X-Incus-gid", fmt::format("{}", facts.gid)},
-                  {"X-Incus-mode", fmt::format("{:04o}", facts.mode)}, {"X-Incus-write", overwrite ? "overwrite" : "append"},
+  call.headers = {{"X-Incus-type", facts.type},
+                  {"X-Incus-uid", fmt::format("{}", facts.uid)},
+                  {"X-Incus-gid", fmt::format("{}", facts.gid)},
+                  {"X-Incus-mode", fmt::format("{:04o}", facts.mode)},
+                  {"X-Incus-write", overwrite ? "overwrite" : "append"},
                   {"Content-Type", "application/octet-stream"}};
   int none = -1;
   if (fd < 0) fd = none = memfd_create("empty", MFD_CLOEXEC);
@@ -118,7 +121,8 @@ void Files::put(const std::string &path, const FileFacts &facts, int fd, bool ov
 
 void Files::put_text(const std::string &path, const FileFacts &facts, const std::string &text) {
   int fd = memfd_create("content", MFD_CLOEXEC);
-  if (fd < 0 || write(fd, text.data(), text.size()) != static_cast<ssize_t>(text.size()) || lseek(fd, 0, SEEK_SET) != 0) fail("No memory for the content: {}", strerror(errno));
+  if (fd < 0 || write(fd, text.data(), text.size()) != static_cast<ssize_t>(text.size()) || lseek(fd, 0, SEEK_SET) != 0)
+    fail("No memory for the content: {}", strerror(errno));
   try {
     put(path, facts, fd);
   } catch (...) {
@@ -231,16 +235,48 @@ Command file_command() {
   const Flag uid{Flag::number, "uid", 0, "-1", "Set the file's uid"}, gid{Flag::number, "gid", 0, "-1", "Set the file's gid"};
   const Flag mode{Flag::text, "mode", 0, "", "Set the file's perms"};
   c.children = {
-      {"create", "[<remote>:]<instance>/<path> [<symlink target path>]", "Create files and directories in instances", 1, 2, create,
-       {dirs, {Flag::toggle, "force", 'f', "", "Force creating files or directories"}, gid, uid, mode,
-        {Flag::text, "type", 0, "file", "The type to create (file, symlink, or directory)"}}, {}, {},
+      {"create",
+       "[<remote>:]<instance>/<path> [<symlink target path>]",
+       "Create files and directories in instances",
+       1,
+       2,
+       create,
+       {dirs,
+        {Flag::toggle, "force", 'f', "", "Force creating files or directories"},
+        gid,
+        uid,
+        mode,
+        {Flag::text, "type", 0, "file", "The type to create (file, symlink, or directory)"}},
+       {},
+       {},
        "incus file create c1/srv/data/ \nincus file create --type=symlink c1/etc/current /srv/data"},
-      {"delete rm", "[<remote>:]<instance>/<path> [[<remote>:]<instance>/<path>...]", "Delete files in instances", 1, -1, erase,
+      {"delete rm",
+       "[<remote>:]<instance>/<path> [[<remote>:]<instance>/<path>...]",
+       "Delete files in instances",
+       1,
+       -1,
+       erase,
        {{Flag::toggle, "force", 'f', "", "Force deleting files, directories, and subdirectories"}}},
       {"edit", "[<remote>:]<instance>/<path>", "Edit files in instances", 1, 1, edit},
-      {"pull", "[<remote>:]<instance>/<path> [[<remote>:]<instance>/<path>...] <target path>", "Pull files from instances", 2, -1, file_pull, {dirs, recursive}, {}, {},
+      {"pull",
+       "[<remote>:]<instance>/<path> [[<remote>:]<instance>/<path>...] <target path>",
+       "Pull files from instances",
+       2,
+       -1,
+       file_pull,
+       {dirs, recursive},
+       {},
+       {},
        "incus file pull c1/etc/hosts .\nincus file pull c1/etc/hosts -\n    to standard output\nincus file pull -r c1/var/log logs/"},
-      {"push", "<source path>... [<remote>:]<instance>/<path>", "Push files into instances", 2, -1, file_push, {recursive, dirs, uid, gid, mode}, {}, {},
+      {"push",
+       "<source path>... [<remote>:]<instance>/<path>",
+       "Push files into instances",
+       2,
+       -1,
+       file_push,
+       {recursive, dirs, uid, gid, mode},
+       {},
+       {},
        "incus file push hosts c1/etc/hosts --mode 0644 --uid 0\necho hello | incus file push - c1/root/hello\nincus file push -r site c1/srv/"},
   };
   return c;

@@ -21,8 +21,8 @@ struct FileFacts {
 
 struct FoundFile {
   FileFacts facts;
-  Strings entries;           ///< of a directory
-  int fd = -1;               ///< of a file and of a symlink (its target); the caller closes it
+  Strings entries; ///< of a directory
+  int fd = -1;     ///< of a file and of a symlink (its target); the caller closes it
   std::int64_t size = -1;
 };
 

@@ -156,7 +156,8 @@ void write_file(Context &c, FoundFile &f, const std::string &from, const std::st
 
 /// A name that a server sends must not lead out of the directory it is written into.
 void check_entry(const std::string &name) {
-  if (name.empty() || name == "." || name == ".." || name.find('/') != std::string::npos) fail("The server sent a file name that is none: \"{}\"", name);
+  if (name.empty() || name == "." || name == ".." || name.find('/') != std::string::npos)
+    fail("The server sent a file name that is none: \"{}\"", name);
 }
 
 void pull_tree(Context &c, Files &files, const std::string &from, const std::string &to) {
@@ -175,7 +176,7 @@ void pull_tree(Context &c, Files &files, const std::string &from, const std::str
     return write_file(c, f, from, to);
   }
   if (mkdir(to.c_str(), 0755) != 0 && errno != EEXIST) fail("mkdir {}: {}", to, strerror(errno));
-  if (struct stat s {}; lstat(to.c_str(), &s) != 0 || !S_ISDIR(s.st_mode)) fail("{} is not a directory", to);
+  if (struct stat s{}; lstat(to.c_str(), &s) != 0 || !S_ISDIR(s.st_mode)) fail("{} is not a directory", to);
   for (auto &e : f.entries) {
     check_entry(e);
     pull_tree(c, files, (from == "/" ? "" : from) + "/" + e, to + "/" + e);

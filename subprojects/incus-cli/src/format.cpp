@@ -78,14 +78,29 @@ std::string expiry_from_now(const std::string &text) {
     auto n = static_cast<int>(std::strtol(word.c_str(), &end, 10));
     if (end == word.c_str() || !*end || end[1]) fail("Invalid expiry expression: {}", text);
     switch (*end) {
-    case 'S': parts.tm_sec += n; break;
-    case 'M': parts.tm_min += n; break;
-    case 'H': parts.tm_hour += n; break;
-    case 'd': parts.tm_mday += n; break;
-    case 'w': parts.tm_mday += 7 * n; break;
-    case 'm': parts.tm_mon += n; break;
-    case 'y': parts.tm_year += n; break;
-    default: fail("Invalid expiry expression: {}", text);
+    case 'S':
+      parts.tm_sec += n;
+      break;
+    case 'M':
+      parts.tm_min += n;
+      break;
+    case 'H':
+      parts.tm_hour += n;
+      break;
+    case 'd':
+      parts.tm_mday += n;
+      break;
+    case 'w':
+      parts.tm_mday += 7 * n;
+      break;
+    case 'm':
+      parts.tm_mon += n;
+      break;
+    case 'y':
+      parts.tm_year += n;
+      break;
+    default:
+      fail("Invalid expiry expression: {}", text);
     }
   }
   time_t then = timegm(&parts);

@@ -78,7 +78,8 @@ int list(Context &c) {
       {'f', "FINGERPRINT", [](auto &r) { return str(r, "fingerprint").substr(0, 12); }},
       {'F', "FINGERPRINT", [](auto &r) { return str(r, "fingerprint"); }},
       {'l', "ALIAS", [](auto &r) { return shortest_alias(r); }},
-      {'L', "ALIASES", [](auto &r) {
+      {'L', "ALIASES",
+       [](auto &r) {
          Strings names;
          for (auto &a : array_at(r, "aliases")) names.push_back(str(a, "name"));
          std::sort(names.begin(), names.end());
@@ -113,14 +114,13 @@ int list(Context &c) {
 int info(Context &c) {
   auto o = image(c);
   auto i = o.server->get(o.path);
-  auto or_never = [&](const char *field) {
-    return zero_time(str(i, field)) ? std::string("never") : show_time(str(i, field));
-  };
+  auto or_never = [&](const char *field) { return zero_time(str(i, field)) ? std::string("never") : show_time(str(i, field)); };
   auto yes = [&](const char *field) { return truth(i, field) ? "yes" : "no"; };
   say("Fingerprint: {}\nSize: {}\nArchitecture: {}\nType: {}\nPublic: {}\nTimestamps:\n", str(i, "fingerprint"), mebibytes(i), str(i, "architecture"),
       str(i, "type").empty() ? "container" : str(i, "type"), yes("public"));
   if (!zero_time(str(i, "created_at"))) say("    Created: {}\n", show_time(str(i, "created_at")));
-  say("    Uploaded: {}\n    Expires: {}\n    Last used: {}\nProperties:\n", show_time(str(i, "uploaded_at")), or_never("expires_at"), or_never("last_used_at"));
+  say("    Uploaded: {}\n    Expires: {}\n    Last used: {}\nProperties:\n", show_time(str(i, "uploaded_at")), or_never("expires_at"),
+      or_never("last_used_at"));
   std::map<std::string, std::string> properties;
   for (auto &p : object_at(i, "properties")) properties[p.key()] = str(at(i, "properties"), p.key());
   for (auto &[k, v] : properties) say("    {}: {}\n", k, v);
@@ -133,8 +133,10 @@ int info(Context &c) {
   if (auto &s = at(i, "update_source"); s.is_object())
     say("Source:\n    Server: {}\n    Protocol: {}\n    Alias: {}\n", str(s, "server"), str(s, "protocol"), str(s, "alias"));
   auto profiles = strings_at(i, "profiles");
-  if (profiles.empty()) print("Profiles: []\n");
-  else print("Profiles:\n");
+  if (profiles.empty())
+    print("Profiles: []\n");
+  else
+    print("Profiles:\n");
   for (auto &p : profiles) say("    - {}\n", p);
   return 0;
 }
@@ -200,27 +202,60 @@ Command image_command() {
   const Flag is_public{Flag::toggle, "public", 0, "", "Make image public"};
   c.children = {
       image_alias_command(),
-      {"copy cp", "[<remote>:]<image> <remote>:", "Copy images between servers", 2, 2, image_copy,
-       {is_public, {Flag::toggle, "copy-aliases", 0, "", "Copy aliases from source"}, {Flag::toggle, "auto-update", 0, "", "Keep the image up to date after initial copy"},
-        alias, {Flag::toggle, "vm", 0, "", "Copy virtual machine images"}, {Flag::text, "mode", 0, "pull", "Transfer mode. One of pull (default), push or relay"},
-        {Flag::text, "target-project", 0, "", "Copy to a project different from the source"}, {Flag::list, "profile", 'p', "", "Profile to apply to the new image"}}},
+      {"copy cp",
+       "[<remote>:]<image> <remote>:",
+       "Copy images between servers",
+       2,
+       2,
+       image_copy,
+       {is_public,
+        {Flag::toggle, "copy-aliases", 0, "", "Copy aliases from source"},
+        {Flag::toggle, "auto-update", 0, "", "Keep the image up to date after initial copy"},
+        alias,
+        {Flag::toggle, "vm", 0, "", "Copy virtual machine images"},
+        {Flag::text, "mode", 0, "pull", "Transfer mode. One of pull (default), push or relay"},
+        {Flag::text, "target-project", 0, "", "Copy to a project different from the source"},
+        {Flag::list, "profile", 'p', "", "Profile to apply to the new image"}}},
       {"delete rm", "[<remote>:]<image> [[<remote>:]<image>...]", "Delete images", 1, -1, erase},
       {"edit", "[<remote>:]<image>", "Edit image properties", 1, 1,
        [](Context &x) {
-         edit_object(image(x), "The image as YAML. Lines that start with # are ignored.\nFingerprint, size and other facts are shown and cannot be changed.");
+         edit_object(image(x),
+                     "The image as YAML. Lines that start with # are ignored.\nFingerprint, size and other facts are shown and cannot be changed.");
          return 0;
        }},
-      {"export", "[<remote>:]<image> [<target>]", "Export and download images", 1, 2, image_export, {vm}, {},
+      {"export",
+       "[<remote>:]<image> [<target>]",
+       "Export and download images",
+       1,
+       2,
+       image_export,
+       {vm},
+       {},
        "The target is a directory or a file; a split image makes two files."},
       {"get-property", "[<remote>:]<image> <key>", "Get image properties", 2, 2, get_property},
-      {"import", "<tarball>|<directory>|<URL> [<rootfs tarball>] [<remote>:] [key=value...]", "Import images into the image store", 1, -1, image_import,
-       {is_public, {Flag::toggle, "reuse", 0, "", "If the image alias already exists, delete and create a new one"}, alias}, {}, {},
+      {"import",
+       "<tarball>|<directory>|<URL> [<rootfs tarball>] [<remote>:] [key=value...]",
+       "Import images into the image store",
+       1,
+       -1,
+       image_import,
+       {is_public, {Flag::toggle, "reuse", 0, "", "If the image alias already exists, delete and create a new one"}, alias},
+       {},
+       {},
        "incus image import debian.tar.xz --alias debian\nincus image import incus.tar.xz rootfs.squashfs --alias debian description=\"Debian 12\""},
       {"info", "[<remote>:]<image>", "Show useful information about images", 1, 1, info, {vm}},
-      {"list ls", "[<remote>:] [<filter>...]", "List images", 0, -1, list,
-       {{Flag::text, "columns", 'c', "lfpdatsu", "Columns"}, format_flag, all_projects_flag}, {},
-       "Filters are key=value pairs of properties, and parts of aliases and fingerprints.\n\nColumns:\n  l - Shortest alias   F - Fingerprint (long)   d - Description    s - Size\n"
-       "  L - Aliases          p - Public               e - Project        u - Upload date\n  f - Fingerprint      a - Architecture         t - Type"},
+      {"list ls",
+       "[<remote>:] [<filter>...]",
+       "List images",
+       0,
+       -1,
+       list,
+       {{Flag::text, "columns", 'c', "lfpdatsu", "Columns"}, format_flag, all_projects_flag},
+       {},
+       "Filters are key=value pairs of properties, and parts of aliases and fingerprints.\n\nColumns:\n  l - Shortest alias   F - Fingerprint (long) "
+       "  d - Description    s - Size\n"
+       "  L - Aliases          p - Public               e - Project        u - Upload date\n  f - Fingerprint      a - Architecture         t - "
+       "Type"},
       {"refresh", "[<remote>:]<image> [[<remote>:]<image>...]", "Refresh images", 1, -1, refresh},
       {"set-property", "[<remote>:]<image> <key> <value>", "Set image properties", 3, 3, set_property},
       {"show", "[<remote>:]<image>", "Show image properties", 1, 1, show, {vm}},

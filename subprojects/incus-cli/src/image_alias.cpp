@@ -61,9 +61,22 @@ Command image_alias_command() {
   c.names = "alias";
   c.brief = "Manage image aliases";
   c.children = {
-      {"create", "[<remote>:]<alias> <fingerprint>", "Create aliases for existing images", 2, 2, create, {{Flag::text, "description", 0, "", "Image alias description"}}},
+      {"create",
+       "[<remote>:]<alias> <fingerprint>",
+       "Create aliases for existing images",
+       2,
+       2,
+       create,
+       {{Flag::text, "description", 0, "", "Image alias description"}}},
       {"delete rm", "[<remote>:]<alias>", "Delete image aliases", 1, 1, erase},
-      {"list ls", "[<remote>:] [<filters>...]", "List image aliases", 0, -1, list, {{Flag::text, "columns", 'c', "aftd", "Columns"}, format_flag}, {},
+      {"list ls",
+       "[<remote>:] [<filters>...]",
+       "List image aliases",
+       0,
+       -1,
+       list,
+       {{Flag::text, "columns", 'c', "aftd", "Columns"}, format_flag},
+       {},
        "Columns: a - Alias, f - Fingerprint, t - Type, d - Description"},
       {"rename mv", "[<remote>:]<alias> <new-name>", "Rename aliases", 2, 2, rename},
   };

@@ -76,7 +76,8 @@ std::string packed(const std::string &directory) {
   int fd = mkostemp(name, O_CLOEXEC);
   if (fd < 0) fail("No temporary file: {}", strerror(errno));
   close(fd);
-  Strings words{"tar", "-C", directory, "--numeric-owner", "--restrict", "--force-local", "--xattrs", "-caf", name, "rootfs", "templates", "metadata.yaml"};
+  Strings words{"tar",      "-C",   directory, "--numeric-owner", "--restrict", "--force-local",
+                "--xattrs", "-caf", name,      "rootfs",          "templates",  "metadata.yaml"};
   if (!exists(directory + "/templates")) words.erase(std::find(words.begin(), words.end(), "templates"));
   std::vector<char *> argv;
   for (auto &w : words) argv.push_back(w.data());

@@ -106,9 +106,11 @@ int run(Context &c) {
     }
     auto info = t.server->info();
     // On the wire these fields begin with capitals.
-    if (auto *drivers = info.as_object()["environment"].is_object() ? info.at("environment").as_object().if_contains("storage_supported_drivers") : nullptr)
+    if (auto *drivers =
+            info.as_object()["environment"].is_object() ? info.at("environment").as_object().if_contains("storage_supported_drivers") : nullptr)
       if (drivers->is_array())
-        for (auto &d : drivers->get_array()) d = json::object{{"name", str(d, "Name")}, {"version", str(d, "Version")}, {"remote", truth(d, "Remote")}};
+        for (auto &d : drivers->get_array())
+          d = json::object{{"name", str(d, "Name")}, {"version", str(d, "Version")}, {"remote", truth(d, "Remote")}};
     print(to_yaml(shaped(info, "Server"), "Server"));
     return 0;
   }

@@ -33,12 +33,14 @@ void gpu(const json::value &g, const std::string &p, bool first) {
   }
   if (auto &n = at(g, "nvidia"); n.is_object()) {
     say("{}NVIDIA information:\n", p);
-    static const std::pair<const char *, const char *> fields[] = {{"Architecture", "architecture"}, {"Brand", "brand"}, {"Model", "model"},
-                                                                  {"CUDA Version", "cuda_version"}, {"NVRM Version", "nvrm_version"}, {"UUID", "uuid"}};
+    static const std::pair<const char *, const char *> fields[] = {
+        {"Architecture", "architecture"}, {"Brand", "brand"}, {"Model", "model"}, {"CUDA Version", "cuda_version"},
+        {"NVRM Version", "nvrm_version"}, {"UUID", "uuid"}};
     for (auto &[title, field] : fields) say("{}  {}: {}\n", p, title, str(n, field));
   }
   if (auto &s = at(g, "sriov"); s.is_object()) {
-    say("{}SR-IOV information:\n{}  Current number of VFs: {}\n{}  Maximum number of VFs: {}\n", p, p, num(s, "current_vfs"), p, num(s, "maximum_vfs"));
+    say("{}SR-IOV information:\n{}  Current number of VFs: {}\n{}  Maximum number of VFs: {}\n", p, p, num(s, "current_vfs"), p,
+        num(s, "maximum_vfs"));
     if (!array_at(s, "vfs").empty()) say("{}  VFs: {}\n", p, num(s, "maximum_vfs"));
     for (auto &v : array_at(s, "vfs")) {
       say("{}  - ", p);
@@ -73,7 +75,8 @@ void nic(const json::value &n, const std::string &p, bool first) {
   if (!array_at(n, "ports").empty()) say("{}Ports:\n", p);
   for (auto &o : array_at(n, "ports")) port(o, p + "  ");
   if (auto &s = at(n, "sriov"); s.is_object()) {
-    say("{}SR-IOV information:\n{}  Current number of VFs: {}\n{}  Maximum number of VFs: {}\n", p, p, num(s, "current_vfs"), p, num(s, "maximum_vfs"));
+    say("{}SR-IOV information:\n{}  Current number of VFs: {}\n{}  Maximum number of VFs: {}\n", p, p, num(s, "current_vfs"), p,
+        num(s, "maximum_vfs"));
     if (!array_at(s, "vfs").empty()) say("{}  VFs: {}\n", p, num(s, "maximum_vfs"));
     for (auto &v : array_at(s, "vfs")) {
       say("{}  - ", p);
@@ -112,8 +115,8 @@ void cpu(const json::value &s, const std::string &p) {
 }
 
 void usb(const json::value &u, const std::string &p, bool) {
-  say("{}Vendor: {}\n{}Vendor ID: {}\n{}Product: {}\n{}Product ID: {}\n{}Bus Address: {}\n{}Device Address: {}\n", p, str(u, "vendor"), p, str(u, "vendor_id"), p,
-      str(u, "product"), p, str(u, "product_id"), p, num(u, "bus_address"), p, num(u, "device_address"));
+  say("{}Vendor: {}\n{}Vendor ID: {}\n{}Product: {}\n{}Product ID: {}\n{}Bus Address: {}\n{}Device Address: {}\n", p, str(u, "vendor"), p,
+      str(u, "vendor_id"), p, str(u, "product"), p, str(u, "product_id"), p, num(u, "bus_address"), p, num(u, "device_address"));
   lines(u, p, {{"Serial Number", "serial"}});
 }
 
@@ -123,7 +126,8 @@ void pci(const json::value &d, const std::string &p, bool) {
       num(d, "iommu_group"), p, str(d, "driver"));
 }
 
-void several(const json::array &all, const char *one, const char *many, const char *each, void (*show)(const json::value &, const std::string &, bool)) {
+void several(const json::array &all, const char *one, const char *many, const char *each,
+             void (*show)(const json::value &, const std::string &, bool)) {
   if (all.empty()) return;
   say("\n{}:\n", all.size() == 1 ? one : many);
   if (all.size() == 1) return show(all[0], "  ", true);
@@ -139,8 +143,15 @@ void memory_lines(const json::value &m, const std::string &p, const char *total,
 
 void system_lines(const json::value &s) {
   print("System:\n");
-  lines(s, "  ", {{"UUID", "uuid"}, {"Vendor", "vendor"}, {"Product", "product"}, {"Family", "family"}, {"Version", "version"}, {"SKU", "sku"},
-                  {"Serial", "serial"}, {"Type", "type"}});
+  lines(s, "  ",
+        {{"UUID", "uuid"},
+         {"Vendor", "vendor"},
+         {"Product", "product"},
+         {"Family", "family"},
+         {"Version", "version"},
+         {"SKU", "sku"},
+         {"Serial", "serial"},
+         {"Type", "type"}});
   if (auto &k = at(s, "chassis"); k.is_object()) {
     print("  Chassis:\n");
     lines(k, "      ", {{"Vendor", "vendor"}, {"Type", "type"}, {"Version", "version"}, {"Serial", "serial"}});
@@ -166,7 +177,8 @@ void show_resources(const json::value &r) {
   system_lines(at(r, "system"));
   print("\nLoad:\n");
   if (auto &l = at(r, "load"); num(l, "Processes") > 0)
-    say("  Processes: {}\n  Average: {:.2f} {:.2f} {:.2f}\n", num(l, "Processes"), real(l, "Average1Min"), real(l, "Average5Min"), real(l, "Average10Min"));
+    say("  Processes: {}\n  Average: {:.2f} {:.2f} {:.2f}\n", num(l, "Processes"), real(l, "Average1Min"), real(l, "Average5Min"),
+        real(l, "Average10Min"));
   auto &sockets = array_at(at(r, "cpu"), "sockets");
   if (sockets.size() == 1) {
     say("\nCPU:\n  Architecture: {}\n", str(at(r, "cpu"), "architecture"));

@@ -70,21 +70,27 @@ const std::map<char, ListColumn> &letters() {
       {'b', {"STORAGE POOL", [](auto &i) { return str(root_disk(i), "pool"); }}},
       {'c', {"CREATED AT", [](auto &i) { return show_time(str(i, "created_at")); }}},
       {'d', {"DESCRIPTION", [](auto &i) { return str(i, "description"); }}},
-      {'D', {"DISK USAGE", [](auto &i) {
-         std::string root;
-         root_disk(i, &root);
-         auto used = num(at(at(at(i, "state"), "disk"), root), "usage");
-         return used > 0 ? size_iec(used) : "";
-       }, true}},
+      {'D',
+       {"DISK USAGE",
+        [](auto &i) {
+          std::string root;
+          root_disk(i, &root);
+          auto used = num(at(at(at(i, "state"), "disk"), root), "usage");
+          return used > 0 ? size_iec(used) : "";
+        },
+        true}},
       {'e', {"PROJECT", [](auto &i) { return str(i, "project"); }}},
       {'f', {"BASE IMAGE", [](auto &i) { return base_image(i, false); }}},
       {'F', {"BASE IMAGE", [](auto &i) { return base_image(i, true); }}},
       {'l', {"LAST USED AT", [](auto &i) { return show_time(str(i, "last_used_at")); }}},
       {'L', {"LOCATION", [](auto &i) { return str(i, "location"); }}},
-      {'m', {"MEMORY USAGE", [](auto &i) {
-         auto used = num(at(at(i, "state"), "memory"), "usage");
-         return active(i) && used > 0 ? size_iec(used) : "";
-       }, true}},
+      {'m',
+       {"MEMORY USAGE",
+        [](auto &i) {
+          auto used = num(at(at(i, "state"), "memory"), "usage");
+          return active(i) && used > 0 ? size_iec(used) : "";
+        },
+        true}},
       {'M', {"MEMORY USAGE%", memory_share, true}},
       {'n', {"NAME", [](auto &i) { return str(i, "name"); }}},
       {'N', {"PROCESSES", [](auto &i) { return state_number(i, "processes"); }, true}},
@@ -92,15 +98,20 @@ const std::map<char, ListColumn> &letters() {
       {'P', {"PROFILES", [](auto &i) { return join(strings_at(i, "profiles"), "\n"); }}},
       {'s', {"STATE", [](auto &i) { return upper(str(i, "status")); }}},
       {'S', {"SNAPSHOTS", [](auto &i) { return fmt::format("{}", array_at(i, "snapshots").size()); }, true}},
-      {'t', {"TYPE", [](auto &i) {
-         auto type = str(i, "type");
-         auto t = upper(type.empty() ? "container" : type);
-         return truth(i, "ephemeral") ? t + " (EPHEMERAL)" : t;
-       }}},
-      {'u', {"CPU USAGE", [](auto &i) {
-         auto used = num(at(at(i, "state"), "cpu"), "usage");
-         return active(i) && used > 0 ? fmt::format("{}s", used / 1000000000) : "";
-       }, true}},
+      {'t',
+       {"TYPE",
+        [](auto &i) {
+          auto type = str(i, "type");
+          auto t = upper(type.empty() ? "container" : type);
+          return truth(i, "ephemeral") ? t + " (EPHEMERAL)" : t;
+        }}},
+      {'u',
+       {"CPU USAGE",
+        [](auto &i) {
+          auto used = num(at(at(i, "state"), "cpu"), "usage");
+          return active(i) && used > 0 ? fmt::format("{}s", used / 1000000000) : "";
+        },
+        true}},
       {'U', {"STARTED AT", [](auto &i) { return show_time(str(at(i, "state"), "started_at")); }, true}},
   };
   return all;
@@ -116,8 +127,8 @@ ListColumn key_column(const std::string &entry) {
   }
   if (parts.size() > 3) fail("Invalid config key column format (too many fields): '{}'", entry);
   auto key = parts[0];
-  static const char *const groups[] = {"user.",   "environment.", "image.",  "boot.", "limits.",    "linux.",     "migration.", "nvidia.", "raw.",  "security.",
-                                       "snapshots.", "volatile.",    "cloud-init.", "cluster.", "agent.", "oci.", "systemd."};
+  static const char *const groups[] = {"user.",     "environment.", "image.",    "boot.",       "limits.",  "linux.", "migration.", "nvidia.", "raw.",
+                                       "security.", "snapshots.",   "volatile.", "cloud-init.", "cluster.", "agent.", "oci.",       "systemd."};
   if (!device && std::none_of(std::begin(groups), std::end(groups), [&](auto *g) { return key.rfind(g, 0) == 0; }))
     fail("Invalid config key '{}' in '{}'", key, entry);
   ListColumn c;
@@ -161,8 +172,7 @@ std::vector<ListColumn> chosen(Context &c, Server &server) {
   if (!clustered && wanted.find('L') != std::string::npos) {
     if (wanted != usual && wanted != usual_all_projects) {
       for (auto &entry : split_text(wanted, ','))
-        if (entry.find('.') == std::string::npos && entry.find('L') != std::string::npos)
-          fail("Can't specify column L when not clustered");
+        if (entry.find('.') == std::string::npos && entry.find('L') != std::string::npos) fail("Can't specify column L when not clustered");
     } else {
       wanted.erase(wanted.find('L'), 1);
     }
@@ -228,10 +238,11 @@ Command list_command() {
   c.brief = "List instances";
   c.most = -1;
   c.run = run;
-  c.flags = {{Flag::text, "columns", 'c', usual, "Columns"},
-             {Flag::text, "format", 'f', "table", "Format (csv|json|table|yaml|compact), \",noheader\" leaves the header out, \",header\" adds it to csv"},
-             {Flag::toggle, "fast", 0, "", "Fast mode (same as --columns=nsacPt)"},
-             {Flag::toggle, "all-projects", 0, "", "Display instances from all projects"}};
+  c.flags = {
+      {Flag::text, "columns", 'c', usual, "Columns"},
+      {Flag::text, "format", 'f', "table", "Format (csv|json|table|yaml|compact), \",noheader\" leaves the header out, \",header\" adds it to csv"},
+      {Flag::toggle, "fast", 0, "", "Fast mode (same as --columns=nsacPt)"},
+      {Flag::toggle, "all-projects", 0, "", "Display instances from all projects"}};
   c.details = R"(Filters, of which all must match:
   a name, its beginning, or a regular expression of names
   KEY=VALUE: a configuration key of the instance or its profiles; every part of the key may be shortened

@@ -6,8 +6,8 @@ namespace cli {
 namespace {
 
 int rank(const std::string &level) {
-  static const std::map<std::string, int> ranks = {{"panic", 0}, {"fatal", 1}, {"crit", 1},  {"error", 2}, {"eror", 2},  {"warn", 3},
-                                                   {"warning", 3}, {"info", 4}, {"debug", 5}, {"dbug", 5},  {"trace", 6}};
+  static const std::map<std::string, int> ranks = {{"panic", 0},   {"fatal", 1}, {"crit", 1},  {"error", 2}, {"eror", 2}, {"warn", 3},
+                                                   {"warning", 3}, {"info", 4},  {"debug", 5}, {"dbug", 5},  {"trace", 6}};
   auto it = ranks.find(lower(level));
   if (it == ranks.end()) fail("not a valid logrus Level: \"{}\"", level);
   return it->second;
@@ -29,13 +29,19 @@ std::string pretty(const incus::Event &e, const json::value &metadata, int most)
   } else if (e.type == "lifecycle") {
     message = fmt::format("Action: {}, Source: {}", str(metadata, "action"), str(metadata, "source"));
     for (auto &c : object_at(metadata, "context")) context[c.key()] = str(at(metadata, "context"), c.key());
-    if (auto &r = at(metadata, "requestor"); r.is_object()) message += fmt::format(", Requestor: {}/{} ({})", str(r, "protocol"), str(r, "username"), str(r, "address"));
+    if (auto &r = at(metadata, "requestor"); r.is_object())
+      message += fmt::format(", Requestor: {}/{} ({})", str(r, "protocol"), str(r, "username"), str(r, "address"));
   } else {
     message = fmt::format("ID: {}, Class: {}, Description: {}", str(metadata, "id"), str(metadata, "class"), str(metadata, "description"));
-    context = {{"CreatedAt", str(metadata, "created_at")}, {"Err", str(metadata, "err")},       {"Location", str(metadata, "location")},
-               {"MayCancel", truth(metadata, "may_cancel") ? "true" : "false"},                  {"Metadata", json::serialize(at(metadata, "metadata"))},
-               {"Resources", json::serialize(at(metadata, "resources"))},                        {"Status", str(metadata, "status")},
-               {"StatusCode", str(metadata, "status")},                                          {"UpdatedAt", str(metadata, "updated_at")}};
+    context = {{"CreatedAt", str(metadata, "created_at")},
+               {"Err", str(metadata, "err")},
+               {"Location", str(metadata, "location")},
+               {"MayCancel", truth(metadata, "may_cancel") ? "true" : "false"},
+               {"Metadata", json::serialize(at(metadata, "metadata"))},
+               {"Resources", json::serialize(at(metadata, "resources"))},
+               {"Status", str(metadata, "status")},
+               {"StatusCode", str(metadata, "status")},
+               {"UpdatedAt", str(metadata, "updated_at")}};
   }
   auto level_rank = rank(level);
   if (level_rank > most) return {};

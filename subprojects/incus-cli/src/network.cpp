@@ -50,11 +50,12 @@ int info(Context &c) {
     say("\nNetwork usage:\n  Bytes received: {}\n  Bytes sent: {}\n  Packets received: {}\n  Packets sent: {}\n", size_si(num(n, "bytes_received")),
         size_si(num(n, "bytes_sent")), num(n, "packets_received"), num(n, "packets_sent"));
   if (auto &b = at(s, "bond"); b.is_object())
-    say("\nBond:\n  Mode: {}\n  Transmit policy: {}\n  Up delay: {}\n  Down delay: {}\n  MII Frequency: {}\n  MII state: {}\n  Lower devices: {}\n", str(b, "mode"),
-        str(b, "transmit_policy"), num(b, "up_delay"), num(b, "down_delay"), num(b, "mii_frequency"), str(b, "mii_state"), join(strings_at(b, "lower_devices"), ", "));
+    say("\nBond:\n  Mode: {}\n  Transmit policy: {}\n  Up delay: {}\n  Down delay: {}\n  MII Frequency: {}\n  MII state: {}\n  Lower devices: {}\n",
+        str(b, "mode"), str(b, "transmit_policy"), num(b, "up_delay"), num(b, "down_delay"), num(b, "mii_frequency"), str(b, "mii_state"),
+        join(strings_at(b, "lower_devices"), ", "));
   if (auto &b = at(s, "bridge"); b.is_object())
-    say("\nBridge:\n  ID: {}\n  STP: {}\n  Forward delay: {}\n  Default VLAN ID: {}\n  VLAN filtering: {}\n  Upper devices: {}\n", str(b, "id"), truth(b, "stp"),
-        num(b, "forward_delay"), num(b, "vlan_default"), truth(b, "vlan_filtering"), join(strings_at(b, "upper_devices"), ", "));
+    say("\nBridge:\n  ID: {}\n  STP: {}\n  Forward delay: {}\n  Default VLAN ID: {}\n  VLAN filtering: {}\n  Upper devices: {}\n", str(b, "id"),
+        truth(b, "stp"), num(b, "forward_delay"), num(b, "vlan_default"), truth(b, "vlan_filtering"), join(strings_at(b, "upper_devices"), ", "));
   if (auto &v = at(s, "vlan"); v.is_object()) say("\nVLAN:\n  Lower device: {}\n  VLAN ID: {}\n", str(v, "lower_device"), num(v, "vid"));
   return 0;
 }
@@ -66,15 +67,31 @@ Command network_command() {
   c.names = "network";
   c.brief = "Manage and attach instances to networks";
   c.children = {
-      {"get", "[<remote>:]<network> <key>", "Get values for network configuration keys", 2, 2,
+      {"get",
+       "[<remote>:]<network> <key>",
+       "Get values for network configuration keys",
+       2,
+       2,
        [](Context &x) {
          get_key(x, network(x), x.args[1]);
          return 0;
-       }, {property_get, target_flag}},
+       },
+       {property_get, target_flag}},
       {"info", "[<remote>:]<network>", "Get runtime information on networks", 1, 1, info, {target_flag}},
-      {"list ls", "[<remote>:]", "List available networks", 0, 1, list, {{Flag::text, "columns", 'c', "ntm46dus", "Columns"}, format_flag, all_projects_flag}, {},
+      {"list ls",
+       "[<remote>:]",
+       "List available networks",
+       0,
+       1,
+       list,
+       {{Flag::text, "columns", 'c', "ntm46dus", "Columns"}, format_flag, all_projects_flag},
+       {},
        "Columns:\n  e - Project   m - Managed   d - Description\n  n - Name      4 - IPv4      u - Used by\n  t - Type      6 - IPv6      s - State"},
-      {"show", "[<remote>:]<network>", "Show network configurations", 1, 1,
+      {"show",
+       "[<remote>:]<network>",
+       "Show network configurations",
+       1,
+       1,
        [](Context &x) {
          auto o = network(x);
          auto now = shaped(o.server->get(o.path), o.type);
@@ -83,7 +100,8 @@ Command network_command() {
          now.as_object()["used_by"] = json::value_from(users);
          print(to_yaml(now, o.type));
          return 0;
-       }, {target_flag}},
+       },
+       {target_flag}},
   };
   return c;
 }

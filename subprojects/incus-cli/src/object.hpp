@@ -9,9 +9,9 @@ namespace cli {
 struct Object {
   Server *server;
   std::string path;
-  std::string_view type;     ///< record of GET
-  std::string_view put;      ///< record of PUT
-  std::string label;         ///< "the profile \"web\"", for messages
+  std::string_view type; ///< record of GET
+  std::string_view put;  ///< record of PUT
+  std::string label;     ///< "the profile \"web\"", for messages
 };
 
 /// The record cut down to what a PUT takes.

@@ -53,7 +53,14 @@ Command operation_command() {
   c.hidden = true;
   c.children = {
       {"delete rm cancel", "[<remote>:]<operation>", "Delete background operations (will attempt to cancel)", 1, 1, erase},
-      {"list ls", "[<remote>:]", "List background operations", 0, 1, list, {{Flag::text, "columns", 'c', "itdscC", "Columns"}, format_flag, all_projects_flag}, {},
+      {"list ls",
+       "[<remote>:]",
+       "List background operations",
+       0,
+       1,
+       list,
+       {{Flag::text, "columns", 'c', "itdscC", "Columns"}, format_flag, all_projects_flag},
+       {},
        "Columns:\n  i - ID     d - Description   c - Cancelable   L - Location\n  t - Type   s - State         C - Created"},
       {"show", "[<remote>:]<operation>", "Show details on a background operation", 1, 1, show},
   };

@@ -24,8 +24,7 @@ template <class Record> struct Column {
   std::string (*value)(const Record &);
 };
 /// The columns that "abc,d" asks for.
-template <class Record>
-std::vector<Column<Record>> pick_columns(const std::vector<Column<Record>> &known, const std::string &wanted) {
+template <class Record> std::vector<Column<Record>> pick_columns(const std::vector<Column<Record>> &known, const std::string &wanted) {
   std::vector<Column<Record>> out;
   std::size_t begin = 0;
   for (;;) {
@@ -46,8 +45,8 @@ std::vector<Column<Record>> pick_columns(const std::vector<Column<Record>> &know
   }
 }
 template <class Record, class Records>
-void show_columns(const std::string &format, const std::vector<Column<Record>> &columns, const Records &records, const json::value &raw, std::string_view type,
-                  bool sorted = true) {
+void show_columns(const std::string &format, const std::vector<Column<Record>> &columns, const Records &records, const json::value &raw,
+                  std::string_view type, bool sorted = true) {
   Strings header;
   Rows rows;
   for (auto &c : columns) header.emplace_back(c.title);

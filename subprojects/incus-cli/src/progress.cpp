@@ -39,7 +39,9 @@ void Progress::bytes(std::int64_t moved, std::int64_t total) {
   auto speed = size_si(static_cast<std::int64_t>(rate), 2) + "/s";
   if (total <= 0) return show(fmt::format("{} ({})", size_si(moved), speed));
   auto left = rate > 0 ? static_cast<std::int64_t>(static_cast<double>(total - moved) / rate) : 0;
-  auto time = left >= 3600 ? fmt::format("{}h{:02}m", left / 3600, left / 60 % 60) : left >= 60 ? fmt::format("{}m{:02}s", left / 60, left % 60) : fmt::format("{}s", left);
+  auto time = left >= 3600 ? fmt::format("{}h{:02}m", left / 3600, left / 60 % 60)
+              : left >= 60 ? fmt::format("{}m{:02}s", left / 60, left % 60)
+                           : fmt::format("{}s", left);
   show(fmt::format("{}% ({}, {} left)", moved * 100 / total, speed, time));
 }
 

@@ -116,7 +116,11 @@ int info(Context &c) {
     auto limit = num(r.value(), "Limit"), used = num(r.value(), "Usage");
     auto title = upper(key);
     if (auto dot = title.find('.'); dot != std::string::npos) title = title.substr(0, dot) + " (" + title.substr(dot + 1) + ")";
-    rows.push_back({title, limit < 0 ? "UNLIMITED" : bytes ? size_iec(limit) : fmt::format("{}", limit), bytes ? size_iec(used) : fmt::format("{}", used)});
+    rows.push_back({title,
+                    limit < 0 ? "UNLIMITED"
+                    : bytes   ? size_iec(limit)
+                              : fmt::format("{}", limit),
+                    bytes ? size_iec(used) : fmt::format("{}", used)});
   }
   sort_rows(rows);
   // Capitals on the wire and in JSON, none in YAML.
@@ -137,42 +141,83 @@ Command project_command() {
   c.names = "project";
   c.brief = "Manage projects";
   c.children = {
-      {"create", "[<remote>:]<project>", "Create projects", 1, 1, create,
-       {{Flag::list, "config", 'c', "", "Config key/value to apply to the new project"}, {Flag::text, "description", 0, "", "Project description"}}, {}, {},
+      {"create",
+       "[<remote>:]<project>",
+       "Create projects",
+       1,
+       1,
+       create,
+       {{Flag::list, "config", 'c', "", "Config key/value to apply to the new project"}, {Flag::text, "description", 0, "", "Project description"}},
+       {},
+       {},
        "incus project create p1\nincus project create p1 -c features.images=false < project.yaml"},
-      {"delete rm", "[<remote>:]<project>", "Delete projects", 1, 1, erase, {{Flag::toggle, "force", 'f', "", "Force delete the project and everything it contains"}}},
+      {"delete rm",
+       "[<remote>:]<project>",
+       "Delete projects",
+       1,
+       1,
+       erase,
+       {{Flag::toggle, "force", 'f', "", "Force delete the project and everything it contains"}}},
       {"edit", "[<remote>:]<project>", "Edit project configurations as YAML", 1, 1,
        [](Context &x) {
          edit_object(project(x), "The project as YAML. Lines that start with # are ignored.\nThe name is shown and cannot be changed.");
          return 0;
        }},
-      {"get", "[<remote>:]<project> <key>", "Get values for project configuration keys", 2, 2,
+      {"get",
+       "[<remote>:]<project> <key>",
+       "Get values for project configuration keys",
+       2,
+       2,
        [](Context &x) {
          get_key(x, project(x), x.args[1]);
          return 0;
-       }, {property_get}},
+       },
+       {property_get}},
       {"get-current", "", "Show the current project", 0, 0, current},
-      {"info", "[<remote>:]<project>", "Get a summary of resource allocations", 1, 1, info,
+      {"info",
+       "[<remote>:]<project>",
+       "Get a summary of resource allocations",
+       1,
+       1,
+       info,
        {{Flag::toggle, "show-access", 0, "", "Show the project's access list"}, format_flag}},
-      {"list ls", "[<remote>:]", "List projects", 0, 1, list, {{Flag::text, "columns", 'c', "nipvbwzdu", "Columns"}, format_flag}, {},
-       "Columns:\n  n - Name      v - Storage volumes   z - Network zones\n  i - Images    b - Storage buckets   d - Description\n  p - Profiles  w - Networks          u - Used by"},
+      {"list ls",
+       "[<remote>:]",
+       "List projects",
+       0,
+       1,
+       list,
+       {{Flag::text, "columns", 'c', "nipvbwzdu", "Columns"}, format_flag},
+       {},
+       "Columns:\n  n - Name      v - Storage volumes   z - Network zones\n  i - Images    b - Storage buckets   d - Description\n  p - Profiles  w "
+       "- Networks          u - Used by"},
       {"rename mv", "[<remote>:]<project> <new-name>", "Rename projects", 2, 2, rename},
-      {"set", "[<remote>:]<project> <key>=<value>...", "Set project configuration keys", 2, -1,
+      {"set",
+       "[<remote>:]<project> <key>=<value>...",
+       "Set project configuration keys",
+       2,
+       -1,
        [](Context &x) {
          set_keys(x, project(x), Strings(x.args.begin() + 1, x.args.end()), false);
          return 0;
-       }, {property_set}},
+       },
+       {property_set}},
       {"show", "[<remote>:]<project>", "Show project options", 1, 1,
        [](Context &x) {
          show_object(project(x));
          return 0;
        }},
       {"switch", "[<remote>:]<project>", "Switch the current project", 1, 1, switch_to},
-      {"unset", "[<remote>:]<project> <key>", "Unset project configuration keys", 2, 2,
+      {"unset",
+       "[<remote>:]<project> <key>",
+       "Unset project configuration keys",
+       2,
+       2,
        [](Context &x) {
          set_keys(x, project(x), {x.args[1]}, true);
          return 0;
-       }, {property_unset}},
+       },
+       {property_unset}},
   };
   return c;
 }

@@ -11,7 +11,8 @@ int run(Context &c) {
   if (c.given("project")) fail("--project cannot be used with the query command");
   auto method = c.text("request");
   static const char *const known[] = {"GET", "PUT", "POST", "PATCH", "DELETE"};
-  if (std::none_of(std::begin(known), std::end(known), [&](auto *k) { return method == k; })) fail("Action \"{}\" isn't supported by this tool", method);
+  if (std::none_of(std::begin(known), std::end(known), [&](auto *k) { return method == k; }))
+    fail("Action \"{}\" isn't supported by this tool", method);
   auto [remote, path] = c.split(c.args[0]);
   if (path.empty() || path[0] != '/') fail("Query path must start with /");
   auto &server = c.server(remote);
@@ -30,7 +31,14 @@ int run(Context &c) {
   } catch (const incus::Error &e) {
     if (!c.flag("raw")) throw;
     auto status = incus::http_status(e.code());
-    say("{}\n\n", pretty_json(json::object{{"type", "error"}, {"status", ""}, {"status_code", 0}, {"operation", ""}, {"error_code", status}, {"error", e.what()}, {"metadata", nullptr}}, false));
+    say("{}\n\n", pretty_json(json::object{{"type", "error"},
+                                           {"status", ""},
+                                           {"status_code", 0},
+                                           {"operation", ""},
+                                           {"error_code", status},
+                                           {"error", e.what()},
+                                           {"metadata", nullptr}},
+                              false));
     return 0;
   }
   if (!reply.bodies.empty()) {

@@ -20,7 +20,8 @@ std::string from_base64(const std::string &text) {
     if (!isspace(static_cast<unsigned char>(c))) clean += c;
   if (clean.empty() || clean.size() % 4) return {};
   std::string out(clean.size() / 4 * 3, 0);
-  auto n = EVP_DecodeBlock(reinterpret_cast<unsigned char *>(out.data()), reinterpret_cast<const unsigned char *>(clean.data()), static_cast<int>(clean.size()));
+  auto n = EVP_DecodeBlock(reinterpret_cast<unsigned char *>(out.data()), reinterpret_cast<const unsigned char *>(clean.data()),
+                           static_cast<int>(clean.size()));
   if (n < 0) return {};
   auto pad = clean.ends_with("==") ? 2u : clean.ends_with("=") ? 1u : 0u;
   out.resize(static_cast<std::size_t>(n) - pad);
@@ -249,9 +250,12 @@ int list(Context &c) {
       {'n', "NAME", [](const Row &r) { return r.name + (r.current ? " (current)" : ""); }},
       {'u', "URL", [](const Row &r) { return r.remote.address; }},
       {'p', "PROTOCOL", [](const Row &r) { return r.remote.protocol; }},
-      {'a', "AUTH TYPE", [](const Row &r) {
+      {'a', "AUTH TYPE",
+       [](const Row &r) {
          if (r.remote.address.rfind("unix:", 0) == 0) return std::string("file access");
-         return r.remote.protocol == "simplestreams" || r.remote.is_public ? std::string("none") : r.remote.auth_type.empty() ? std::string("tls") : r.remote.auth_type;
+         return r.remote.protocol == "simplestreams" || r.remote.is_public ? std::string("none")
+                : r.remote.auth_type.empty()                               ? std::string("tls")
+                                                                           : r.remote.auth_type;
        }},
       {'P', "PUBLIC", [](const Row &r) { return std::string(r.remote.is_public ? "YES" : "NO"); }},
       {'s', "STATIC", [](const Row &r) { return std::string(r.remote.is_static ? "YES" : "NO"); }},
@@ -265,10 +269,11 @@ int list(Context &c) {
     rows.push_back({name, r, name == c.settings.default_remote});
     json::object o;
     if (yaml)
-      o = {{"addr", r.address}, {"auth_type", r.auth_type}, {"keepalive", r.keepalive}, {"project", r.project}, {"protocol", r.protocol}, {"public", r.is_public}};
+      o = {{"addr", r.address},    {"auth_type", r.auth_type}, {"keepalive", r.keepalive},
+           {"project", r.project}, {"protocol", r.protocol},   {"public", r.is_public}};
     else
-      o = {{"Addr", r.address},         {"AuthType", r.auth_type}, {"KeepAlive", r.keepalive},   {"Project", r.project},
-           {"Protocol", r.protocol}, {"Public", r.is_public},   {"Global", r.is_global}, {"Static", r.is_static}};
+      o = {{"Addr", r.address},      {"AuthType", r.auth_type}, {"KeepAlive", r.keepalive}, {"Project", r.project},
+           {"Protocol", r.protocol}, {"Public", r.is_public},   {"Global", r.is_global},    {"Static", r.is_static}};
     raw[name] = o;
   }
   show_columns(c.text("format"), columns, rows, raw, yaml ? "{RemoteEntry" : "{RemoteFacts");
@@ -328,14 +333,21 @@ Command remote_command() {
   c.names = "remote";
   c.brief = "Manage the list of remote servers";
   c.children = {
-      {"add", "[<remote>] <IP|FQDN|URL|token>", "Add new remote servers", 1, 2, add,
+      {"add",
+       "[<remote>] <IP|FQDN|URL|token>",
+       "Add new remote servers",
+       1,
+       2,
+       add,
        {{Flag::toggle, "accept-certificate", 0, "", "Accept certificate"},
         {Flag::text, "token", 0, "", "Remote trust token"},
         {Flag::text, "protocol", 0, "", "Server protocol (incus or simplestreams)"},
         {Flag::text, "auth-type", 0, "", "Server authentication type (tls or oidc)"},
         {Flag::toggle, "public", 0, "", "Public image server"},
-        {Flag::text, "project", 0, "", "Project to use for the remote"}}, {},
-       "A token is made on the server by \"incus config trust add NAME\".", "incus remote add farm 192.0.2.7\nincus remote add farm TOKEN\nincus remote add other unix:///srv/incus/unix.socket"},
+        {Flag::text, "project", 0, "", "Project to use for the remote"}},
+       {},
+       "A token is made on the server by \"incus config trust add NAME\".",
+       "incus remote add farm 192.0.2.7\nincus remote add farm TOKEN\nincus remote add other unix:///srv/incus/unix.socket"},
       {"generate-certificate", "", "Generate the client certificate", 0, 0,
        [](Context &x) {
          if (access(x.settings.file("client.crt").c_str(), F_OK) == 0 && access(x.settings.file("client.key").c_str(), F_OK) == 0)
@@ -349,7 +361,14 @@ Command remote_command() {
          say("{}\n", x.settings.default_remote);
          return 0;
        }},
-      {"list ls", "", "List the available remotes", 0, 0, list, {{Flag::text, "columns", 'c', "nupaPsg", "Columns"}, format_flag}, {},
+      {"list ls",
+       "",
+       "List the available remotes",
+       0,
+       0,
+       list,
+       {{Flag::text, "columns", 'c', "nupaPsg", "Columns"}, format_flag},
+       {},
        "Columns:\n  n - Name       a - Authentication   s - Static\n  u - URL        P - Public           g - Global\n  p - Protocol"},
       {"remove rm", "<remote>", "Remove remotes", 1, -1, remove},
       {"rename mv", "<remote> <new-name>", "Rename remotes", 2, 2, rename},

@@ -224,7 +224,8 @@ void Settings::make_client_certificate() const {
   add_extension(cert.get(), NID_ext_key_usage, "clientAuth");
   add_extension(cert.get(), NID_basic_constraints, "critical,CA:FALSE");
   if (!X509_sign(cert.get(), key.get(), EVP_sha384())) fail("Failed to sign the client certificate");
-  write_secret(file("client.key"), 0600, [&](BIO *out) { return PEM_write_bio_PrivateKey(out, key.get(), nullptr, nullptr, 0, nullptr, nullptr) == 1; });
+  write_secret(file("client.key"), 0600,
+               [&](BIO *out) { return PEM_write_bio_PrivateKey(out, key.get(), nullptr, nullptr, 0, nullptr, nullptr) == 1; });
   write_secret(file("client.crt"), 0644, [&](BIO *out) { return PEM_write_bio_X509(out, cert.get()) == 1; });
 }
 

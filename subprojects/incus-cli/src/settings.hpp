@@ -12,8 +12,8 @@ struct Remote {
   std::string address, auth_type, project, protocol = "incus";
   int keepalive = 0;
   bool is_public = false;
-  bool is_static = false;  ///< cannot be removed
-  bool is_global = false;  ///< from /etc/incus
+  bool is_static = false; ///< cannot be removed
+  bool is_global = false; ///< from /etc/incus
 };
 
 class Settings {
@@ -22,8 +22,8 @@ public:
   static Settings load();
   void save() const;
 
-  std::string directory;   ///< where config.yml stands; empty: none
-  bool existed = false;    ///< config.yml was there
+  std::string directory; ///< where config.yml stands; empty: none
+  bool existed = false;  ///< config.yml was there
   std::string default_remote = "local";
   std::map<std::string, Remote> remotes;
   std::map<std::string, std::string> aliases;

@@ -34,15 +34,18 @@ int create(Context &c) {
 int list(Context &c) {
   check_format(c.text("format"));
   static const std::vector<Column<json::value>> known = {
-      {'n', "NAME", [](auto &r) {
+      {'n', "NAME",
+       [](auto &r) {
          auto n = str(r, "name");
          return n.substr(n.rfind('/') + 1);
        }},
-      {'T', "TAKEN AT", [](auto &r) {
+      {'T', "TAKEN AT",
+       [](auto &r) {
          auto t = show_time(str(r, "created_at"));
          return t.empty() ? std::string(" ") : t;
        }},
-      {'E', "EXPIRES AT", [](auto &r) {
+      {'E', "EXPIRES AT",
+       [](auto &r) {
          auto t = show_time(str(r, "expires_at"));
          return t.empty() ? std::string(" ") : t;
        }},
@@ -90,18 +93,44 @@ Command snapshot_command() {
   c.names = "snapshot";
   c.brief = "Manage instance snapshots";
   c.children = {
-      {"create", "[<remote>:]<instance> [<snapshot name>]", "Create instance snapshot", 1, 2, create,
+      {"create",
+       "[<remote>:]<instance> [<snapshot name>]",
+       "Create instance snapshot",
+       1,
+       2,
+       create,
        {{Flag::toggle, "stateful", 0, "", "Whether or not to snapshot the instance's running state"},
         {Flag::toggle, "no-expiry", 0, "", "Ignore any configured auto-expiry for the instance"},
-        {Flag::toggle, "reuse", 0, "", "If the snapshot name already exists, delete and create a new one"}}, {}, {},
+        {Flag::toggle, "reuse", 0, "", "If the snapshot name already exists, delete and create a new one"}},
+       {},
+       {},
        "incus snapshot create c1\nincus snapshot create c1 before-upgrade"},
-      {"delete rm", "[<remote>:]<instance> <snapshot name>", "Delete instance snapshots", 2, 2, erase,
+      {"delete rm",
+       "[<remote>:]<instance> <snapshot name>",
+       "Delete instance snapshots",
+       2,
+       2,
+       erase,
        {{Flag::toggle, "interactive", 'i', "", "Require user confirmation"}}},
-      {"list ls", "[<remote>:]<instance>", "List instance snapshots", 1, 1, list, {{Flag::text, "columns", 'c', "nTEs", "Columns"}, format_flag}, {},
+      {"list ls",
+       "[<remote>:]<instance>",
+       "List instance snapshots",
+       1,
+       1,
+       list,
+       {{Flag::text, "columns", 'c', "nTEs", "Columns"}, format_flag},
+       {},
        "Columns: n - Name, T - Taken at, E - Expires at, s - Stateful"},
       {"rename mv", "[<remote>:]<instance> <old snapshot name> <new snapshot name>", "Rename instance snapshots", 3, 3, rename},
-      {"restore", "[<remote>:]<instance> <snapshot name>", "Restore instance snapshots", 2, 2, restore,
-       {{Flag::toggle, "stateful", 0, "", "Whether or not to restore the instance's running state from snapshot (if available)"}}, {}, {},
+      {"restore",
+       "[<remote>:]<instance> <snapshot name>",
+       "Restore instance snapshots",
+       2,
+       2,
+       restore,
+       {{Flag::toggle, "stateful", 0, "", "Whether or not to restore the instance's running state from snapshot (if available)"}},
+       {},
+       {},
        "incus snapshot restore c1 before-upgrade"},
       {"show", "[<remote>:]<instance> <snapshot>", "Show instance snapshot configuration", 2, 2, show},
   };

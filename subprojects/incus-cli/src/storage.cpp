@@ -77,8 +77,11 @@ int info(Context &c) {
   auto resources = o.server->get(with_target(c, url({"storage-pools", t.name, "resources"})));
   auto &space = at(resources, "space");
   auto amount = [&](const char *field) { return c.flag("bytes") ? fmt::format("{}", num(space, field)) : size_iec(num(space, field)); };
-  json::object facts{{"name", str(now, "name")}, {"driver", str(now, "driver")}, {"description", str(now, "description")},
-                     {"total space", amount("total")}, {"space used", amount("used")}};
+  json::object facts{{"name", str(now, "name")},
+                     {"driver", str(now, "driver")},
+                     {"description", str(now, "description")},
+                     {"total space", amount("total")},
+                     {"space used", amount("used")}};
   json::object users;
   for (auto &link : strings_at(now, "used_by")) {
     std::string kind, name;
@@ -131,35 +134,75 @@ Command storage_command() {
   c.names = "storage";
   c.brief = "Manage storage pools and volumes";
   c.children = {
-      {"create", "[<remote>:]<pool> <driver> [key=value...]", "Create storage pools", 2, -1, create,
-       {target_flag, {Flag::text, "description", 0, "", "Storage pool description"}}, {}, {}, "incus storage create fast dir source=/srv/incus"},
+      {"create",
+       "[<remote>:]<pool> <driver> [key=value...]",
+       "Create storage pools",
+       2,
+       -1,
+       create,
+       {target_flag, {Flag::text, "description", 0, "", "Storage pool description"}},
+       {},
+       {},
+       "incus storage create fast dir source=/srv/incus"},
       {"delete rm", "[<remote>:]<pool>", "Delete storage pools", 1, 1, erase},
       {"edit", "[<remote>:]<pool>", "Edit storage pool configurations as YAML", 1, 1,
        [](Context &x) {
          edit_object(pool(x), "The pool as YAML. Lines that start with # are ignored.\nName, driver and status are shown and cannot be changed.");
          return 0;
        }},
-      {"get", "[<remote>:]<pool> <key>", "Get values for storage pool configuration keys", 2, 2,
+      {"get",
+       "[<remote>:]<pool> <key>",
+       "Get values for storage pool configuration keys",
+       2,
+       2,
        [](Context &x) {
          get_key(x, pool(x), x.args[1]);
          return 0;
-       }, {property_get, target_flag}},
-      {"info", "[<remote>:]<pool>", "Show useful information about storage pools", 1, 1, info,
+       },
+       {property_get, target_flag}},
+      {"info",
+       "[<remote>:]<pool>",
+       "Show useful information about storage pools",
+       1,
+       1,
+       info,
        {{Flag::toggle, "bytes", 0, "", "Show the used and free space in bytes"}, target_flag}},
-      {"list ls", "[<remote>:]", "List available storage pools", 0, 1, list, {{Flag::text, "columns", 'c', "nDdus", "Columns"}, format_flag}, {},
+      {"list ls",
+       "[<remote>:]",
+       "List available storage pools",
+       0,
+       1,
+       list,
+       {{Flag::text, "columns", 'c', "nDdus", "Columns"}, format_flag},
+       {},
        "Columns: n - Name, D - Driver, d - Description, S - Source, u - Used by, s - State"},
-      {"set", "[<remote>:]<pool> <key> <value>", "Set storage pool configuration keys", 2, -1,
+      {"set",
+       "[<remote>:]<pool> <key> <value>",
+       "Set storage pool configuration keys",
+       2,
+       -1,
        [](Context &x) {
          set_keys(x, pool(x), Strings(x.args.begin() + 1, x.args.end()), false);
          return 0;
-       }, {property_set, target_flag}},
-      {"show", "[<remote>:]<pool>", "Show storage pool configurations and resources", 1, 1, show,
+       },
+       {property_set, target_flag}},
+      {"show",
+       "[<remote>:]<pool>",
+       "Show storage pool configurations and resources",
+       1,
+       1,
+       show,
        {{Flag::toggle, "resources", 0, "", "Show the resources available to the storage pool"}, target_flag}},
-      {"unset", "[<remote>:]<pool> <key>", "Unset storage pool configuration keys", 2, 2,
+      {"unset",
+       "[<remote>:]<pool> <key>",
+       "Unset storage pool configuration keys",
+       2,
+       2,
        [](Context &x) {
          set_keys(x, pool(x), {x.args[1]}, true);
          return 0;
-       }, {property_unset, target_flag}},
+       },
+       {property_unset, target_flag}},
       storage_volume_command(),
   };
   return c;

@@ -6,7 +6,8 @@ namespace cli {
 std::pair<std::string, std::string> type_and_name(const std::string &text) {
   auto slash = text.find('/');
   auto type = text.substr(0, slash);
-  if (slash != std::string::npos && (type == "custom" || type == "image" || type == "container" || type == "virtual-machine")) return {type, text.substr(slash + 1)};
+  if (slash != std::string::npos && (type == "custom" || type == "image" || type == "container" || type == "virtual-machine"))
+    return {type, text.substr(slash + 1)};
   return {"custom", text};
 }
 
@@ -46,7 +47,8 @@ int list(Context &c) {
       {'d', "DESCRIPTION", [](auto &r) { return str(r, "description"); }},
       {'c', "CONTENT-TYPE", [](auto &r) { return str(r, "content_type").empty() ? std::string("filesystem") : str(r, "content_type"); }},
       {'u', "USED BY", [](auto &r) { return fmt::format("{}", array_at(r, "used_by").size()); }},
-      {'U', "USAGE", [](auto &r) {
+      {'U', "USAGE",
+       [](auto &r) {
          auto &usage = at(at(r, "state"), "usage");
          return usage.is_object() ? size_iec(num(usage, "used")) : std::string();
        }},
@@ -145,35 +147,66 @@ Command storage_volume_command() {
   c.names = "volume";
   c.brief = "Manage storage volumes";
   c.children = {
-      {"edit", "[<remote>:]<pool> [<type>/]<volume>", "Edit storage volume configurations as YAML", 2, 2,
+      {"edit",
+       "[<remote>:]<pool> [<type>/]<volume>",
+       "Edit storage volume configurations as YAML",
+       2,
+       2,
        [](Context &x) {
          edit_object(object_of(x), "The volume as YAML. Lines that start with # are ignored.\nName and type are shown and cannot be changed.");
          return 0;
-       }, {target_flag}},
-      {"get", "[<remote>:]<pool> [<type>/]<volume>[/<snapshot>] <key>", "Get values for storage volume configuration keys", 3, 3,
+       },
+       {target_flag}},
+      {"get",
+       "[<remote>:]<pool> [<type>/]<volume>[/<snapshot>] <key>",
+       "Get values for storage volume configuration keys",
+       3,
+       3,
        [](Context &x) {
          get_key(x, object_of(x), x.args[2]);
          return 0;
-       }, {property_get, target_flag}},
+       },
+       {property_get, target_flag}},
       {"info", "[<remote>:]<pool> [<type>/]<volume>", "Show storage volume state information", 2, 2, info, {target_flag}},
-      {"list ls", "[<remote>:]<pool> [<filter>...]", "List storage volumes", 1, -1, list,
-       {{Flag::text, "columns", 'c', "etndcuL", "Columns"}, format_flag, all_projects_flag}, {},
+      {"list ls",
+       "[<remote>:]<pool> [<filter>...]",
+       "List storage volumes",
+       1,
+       -1,
+       list,
+       {{Flag::text, "columns", 'c', "etndcuL", "Columns"}, format_flag, all_projects_flag},
+       {},
        "Columns:\n  c - Content type   L - Location   u - Used by\n  d - Description    n - Name       U - Usage\n  e - Project        t - Type"},
-      {"set", "[<remote>:]<pool> [<type>/]<volume> <key>=<value>...", "Set storage volume configuration keys", 3, -1,
+      {"set",
+       "[<remote>:]<pool> [<type>/]<volume> <key>=<value>...",
+       "Set storage volume configuration keys",
+       3,
+       -1,
        [](Context &x) {
          set_keys(x, object_of(x), Strings(x.args.begin() + 2, x.args.end()), false);
          return 0;
-       }, {property_set, target_flag}},
-      {"show", "[<remote>:]<pool> [<type>/]<volume>", "Show storage volume configurations", 2, 2,
+       },
+       {property_set, target_flag}},
+      {"show",
+       "[<remote>:]<pool> [<type>/]<volume>",
+       "Show storage volume configurations",
+       2,
+       2,
        [](Context &x) {
          show_object(object_of(x));
          return 0;
-       }, {target_flag}},
-      {"unset", "[<remote>:]<pool> [<type>/]<volume> <key>", "Unset storage volume configuration keys", 3, 3,
+       },
+       {target_flag}},
+      {"unset",
+       "[<remote>:]<pool> [<type>/]<volume> <key>",
+       "Unset storage volume configuration keys",
+       3,
+       3,
        [](Context &x) {
          set_keys(x, object_of(x), {x.args[2]}, true);
          return 0;
-       }, {property_unset, target_flag}},
+       },
+       {property_unset, target_flag}},
   };
   for (auto &v : storage_volume_changes()) c.children.push_back(std::move(v));
   return c;

@@ -109,10 +109,14 @@ int snapshot_create(Context &c) {
     }
   }
   json::object body{{"name", name}};
-  if (auto d = c.text("description"); !d.empty()) body["description"] = d;
-  else if (!str(given, "description").empty()) body["description"] = str(given, "description");
-  if (c.flag("no-expiry")) body["expires_at"] = "0001-01-01T00:00:00Z";
-  else if (!zero_time(str(given, "expires_at"))) body["expires_at"] = str(given, "expires_at");
+  if (auto d = c.text("description"); !d.empty())
+    body["description"] = d;
+  else if (!str(given, "description").empty())
+    body["description"] = str(given, "description");
+  if (c.flag("no-expiry"))
+    body["expires_at"] = "0001-01-01T00:00:00Z";
+  else if (!zero_time(str(given, "expires_at")))
+    body["expires_at"] = str(given, "expires_at");
   t.server->finish("POST", path_of(c, t, c.args[1], "/snapshots"), body);
   return 0;
 }
@@ -152,11 +156,13 @@ int snapshot_list(Context &c) {
   check_format(c.text("format"));
   static const std::vector<Column<json::value>> known = {
       {'n', "NAME", [](auto &r) { return str(r, "name").substr(str(r, "name").rfind('/') + 1); }},
-      {'T', "TAKEN AT", [](auto &r) {
+      {'T', "TAKEN AT",
+       [](auto &r) {
          auto t = show_time(str(r, "created_at"));
          return t.empty() ? std::string(" ") : t;
        }},
-      {'E', "EXPIRES AT", [](auto &r) {
+      {'E', "EXPIRES AT",
+       [](auto &r) {
          auto t = show_time(str(r, "expires_at"));
          return t.empty() ? std::string(" ") : t;
        }},
@@ -176,23 +182,62 @@ std::vector<Command> storage_volume_changes() {
   snapshot.names = "snapshot";
   snapshot.brief = "Manage storage volume snapshots";
   snapshot.children = {
-      {"create", "[<remote>:]<pool> <volume> [<snapshot>]", "Snapshot storage volumes", 2, 3, snapshot_create,
+      {"create",
+       "[<remote>:]<pool> <volume> [<snapshot>]",
+       "Snapshot storage volumes",
+       2,
+       3,
+       snapshot_create,
        {{Flag::toggle, "no-expiry", 0, "", "Ignore any configured auto-expiry for the storage volume"},
         {Flag::toggle, "reuse", 0, "", "If the snapshot name already exists, delete and create a new one"},
-        {Flag::text, "description", 0, "", "Snapshot description"}, target_flag}, {}, {}, "incus storage volume snapshot create default data before"},
+        {Flag::text, "description", 0, "", "Snapshot description"},
+        target_flag},
+       {},
+       {},
+       "incus storage volume snapshot create default data before"},
       {"delete rm", "[<remote>:]<pool> <volume> <snapshot>", "Delete storage volume snapshots", 3, 3, snapshot_delete, {target_flag}},
-      {"list ls", "[<remote>:]<pool> <volume>", "List storage volume snapshots", 2, 2, snapshot_list,
-       {{Flag::text, "columns", 'c', "nTE", "Columns"}, format_flag, all_projects_flag}, {}, "Columns: n - Name, T - Taken at, E - Expires at"},
-      {"rename mv", "[<remote>:]<pool> <volume> <old snapshot> <new snapshot>", "Rename storage volume snapshots", 4, 4, snapshot_rename, {target_flag}},
+      {"list ls",
+       "[<remote>:]<pool> <volume>",
+       "List storage volume snapshots",
+       2,
+       2,
+       snapshot_list,
+       {{Flag::text, "columns", 'c', "nTE", "Columns"}, format_flag, all_projects_flag},
+       {},
+       "Columns: n - Name, T - Taken at, E - Expires at"},
+      {"rename mv",
+       "[<remote>:]<pool> <volume> <old snapshot> <new snapshot>",
+       "Rename storage volume snapshots",
+       4,
+       4,
+       snapshot_rename,
+       {target_flag}},
       {"restore", "[<remote>:]<pool> <volume> <snapshot>", "Restore storage volume snapshots", 3, 3, snapshot_restore, {target_flag}},
       {"show", "[<remote>:]<pool> <volume>/<snapshot>", "Show storage volume snapshot configurations", 2, 2, snapshot_show, {target_flag}},
   };
   return {
-      {"attach", "[<remote>:]<pool> <volume> <instance> [<device name>] [<path>]", "Attach new storage volumes to instances", 3, 5, attach, {}, {}, {},
+      {"attach",
+       "[<remote>:]<pool> <volume> <instance> [<device name>] [<path>]",
+       "Attach new storage volumes to instances",
+       3,
+       5,
+       attach,
+       {},
+       {},
+       {},
        "incus storage volume attach default data c1 /srv/data"},
       {"attach-profile", "[<remote>:]<pool> <volume> <profile> [<device name>] [<path>]", "Attach new storage volumes to profiles", 3, 5, attach},
-      {"create", "[<remote>:]<pool> <volume> [key=value...]", "Create new custom storage volumes", 2, -1, create,
-       {target_flag, {Flag::text, "type", 0, "filesystem", "Content type, block or filesystem"}, {Flag::text, "description", 0, "", "Volume description"}}, {}, {},
+      {"create",
+       "[<remote>:]<pool> <volume> [key=value...]",
+       "Create new custom storage volumes",
+       2,
+       -1,
+       create,
+       {target_flag,
+        {Flag::text, "type", 0, "filesystem", "Content type, block or filesystem"},
+        {Flag::text, "description", 0, "", "Volume description"}},
+       {},
+       {},
        "incus storage volume create default data\nincus storage volume create default data < volume.yaml"},
       {"delete rm", "[<remote>:]<pool> <volume>", "Delete custom storage volumes", 2, 2, erase, {target_flag}},
       {"detach", "[<remote>:]<pool> <volume> <instance> [<device name>]", "Detach storage volumes from instances", 3, 4, detach},

@@ -15,11 +15,13 @@ int run(Context &c) {
       {'e', "PROJECT", [](auto &r) { return str(r, "project"); }},
       {'n', "INSTANCE NAME", [](auto &r) { return str(r, "name"); }},
       {'u', "CPU TIME(S)", [](auto &r) { return fmt::format("{:.2f}", static_cast<double>(num(at(at(r, "state"), "cpu"), "usage")) / 1e9); }},
-      {'m', "MEMORY", [](auto &r) {
+      {'m', "MEMORY",
+       [](auto &r) {
          auto n = num(at(at(r, "state"), "memory"), "usage");
          return n > 0 ? size_iec(n) : std::string();
        }},
-      {'D', "DISK", [](auto &r) {
+      {'D', "DISK",
+       [](auto &r) {
          std::int64_t n = 0;
          for (auto &d : object_at(at(r, "state"), "disk")) n += num(d.value(), "usage");
          return n > 0 ? size_iec(n) : std::string();
@@ -35,9 +37,8 @@ int run(Context &c) {
     json::array running;
     for (auto &i : all.as_array())
       if (str(i, "status") == "Running" || str(i, "status") == "Frozen") running.push_back(i);
-    std::stable_sort(running.begin(), running.end(), [](auto &a, auto &b) {
-      return num(at(at(a, "state"), "cpu"), "usage") > num(at(at(b, "state"), "cpu"), "usage");
-    });
+    std::stable_sort(running.begin(), running.end(),
+                     [](auto &a, auto &b) { return num(at(at(a, "state"), "cpu"), "usage") > num(at(at(b, "state"), "cpu"), "usage"); });
     if (tty) print("\033[H\033[2J\033[3J");
     show_columns(format, columns, running, running, "[InstanceFull", false);
     if (!tty) return 0; // nobody watches

@@ -70,9 +70,16 @@ Command warning_command() {
   c.children = {
       {"acknowledge ack", "[<remote>:]<warning-uuid>", "Acknowledge warning", 1, 1, acknowledge},
       {"delete rm", "[<remote>:]<warning-uuid>", "Delete warning", 0, 1, erase, {{Flag::toggle, "all", 'a', "", "Delete all warnings"}}},
-      {"list ls", "[<remote>:]", "List warnings", 0, 1, list,
-       {{Flag::text, "columns", 'c', "utSscpLl", "Columns"}, format_flag, {Flag::toggle, "all", 'a', "", "List all warnings"}}, {},
-       "Columns:\n  c - Count        l - Last seen   s - Severity   u - UUID\n  f - First seen   L - Location    S - State      t - Type\n  p - Project"},
+      {"list ls",
+       "[<remote>:]",
+       "List warnings",
+       0,
+       1,
+       list,
+       {{Flag::text, "columns", 'c', "utSscpLl", "Columns"}, format_flag, {Flag::toggle, "all", 'a', "", "List all warnings"}},
+       {},
+       "Columns:\n  c - Count        l - Last seen   s - Severity   u - UUID\n  f - First seen   L - Location    S - State      t - Type\n  p - "
+       "Project"},
       {"show", "[<remote>:]<warning-uuid>", "Show warning", 1, 1, show},
   };
   return c;

@@ -105,9 +105,9 @@ bool timestamp(std::string_view t) {
 
 /// A plain scalar of this text would be read as something else than text.
 bool other_type(std::string_view t) {
-  static const char *const words[] = {"",   "~",   "null", "Null", "NULL", "y",     "Y",     "yes",   "Yes", "YES", "n",    "N",    "no",   "No",
-                                      "NO", "true", "True", "TRUE", "false", "False", "FALSE", "on",    "On",  "ON",  "off",  "Off",  "OFF",  "<<",
-                                      ".nan", ".NaN", ".NAN"};
+  static const char *const words[] = {"",   "~",  "null", "Null", "NULL", "y",    "Y",    "yes",   "Yes",   "YES",   "n",
+                                      "N",  "no", "No",   "NO",   "true", "True", "TRUE", "false", "False", "FALSE", "on",
+                                      "On", "ON", "off",  "Off",  "OFF",  "<<",   ".nan", ".NaN",  ".NAN"};
   for (auto *w : words)
     if (t == w) return true;
   return looks_like_number(t) || base60(t) || timestamp(t);
@@ -209,12 +209,18 @@ public:
 
   void scalar(const json::value &v, std::string_view type, std::size_t indent) {
     switch (v.kind()) {
-    case json::kind::null: return line(type == "s" ? " \"\"" : type == "b" ? " false" : type == "i" ? " 0" : " null");
-    case json::kind::bool_: return line(v.get_bool() ? " true" : " false");
-    case json::kind::int64: return line(fmt::format(" {}", v.get_int64()));
-    case json::kind::uint64: return line(fmt::format(" {}", v.get_uint64()));
-    case json::kind::double_: return line(" " + number(v.get_double()));
-    default: break;
+    case json::kind::null:
+      return line(type == "s" ? " \"\"" : type == "b" ? " false" : type == "i" ? " 0" : " null");
+    case json::kind::bool_:
+      return line(v.get_bool() ? " true" : " false");
+    case json::kind::int64:
+      return line(fmt::format(" {}", v.get_int64()));
+    case json::kind::uint64:
+      return line(fmt::format(" {}", v.get_uint64()));
+    case json::kind::double_:
+      return line(" " + number(v.get_double()));
+    default:
+      break;
     }
     auto &s = v.get_string();
     if (type == "t") return line(" " + std::string(s));
@@ -288,17 +294,39 @@ private:
       }
       spaced = c == ' ';
       switch (c) {
-      case '"': out += "\\\""; break;
-      case '\\': out += "\\\\"; break;
-      case '\n': out += "\\n"; break;
-      case '\t': out += "\\t"; break;
-      case '\r': out += "\\r"; break;
-      case 0: out += "\\0"; break;
-      case 7: out += "\\a"; break;
-      case 8: out += "\\b"; break;
-      case 11: out += "\\v"; break;
-      case 12: out += "\\f"; break;
-      case 27: out += "\\e"; break;
+      case '"':
+        out += "\\\"";
+        break;
+      case '\\':
+        out += "\\\\";
+        break;
+      case '\n':
+        out += "\\n";
+        break;
+      case '\t':
+        out += "\\t";
+        break;
+      case '\r':
+        out += "\\r";
+        break;
+      case 0:
+        out += "\\0";
+        break;
+      case 7:
+        out += "\\a";
+        break;
+      case 8:
+        out += "\\b";
+        break;
+      case 11:
+        out += "\\v";
+        break;
+      case 12:
+        out += "\\f";
+        break;
+      case 27:
+        out += "\\e";
+        break;
       default:
         if (c < 0x20 || c == 0x7f)
           out += fmt::format("\\x{:02X}", c);

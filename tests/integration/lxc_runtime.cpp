@@ -24,11 +24,15 @@
 #include "instance/lxc/runtime.hpp"
 #include "sys/cgroup.hpp"
 #include "sys/process.hpp"
+#include "../support/testing.hpp"
 
 using namespace incus;
 using namespace incus::instance;
 using namespace std::chrono_literals;
 namespace fs = std::filesystem;
+
+/// As long as a guest may take.
+static const auto patience = 20s * testing::slowness();
 
 namespace {
 
@@ -152,7 +156,7 @@ Result run(Runtime &rt, const Key &key, ExecRequest request, const std::string &
   r.err = read_all(e[0]);
   ::close(o[0]);
   ::close(e[0]);
-  REQUIRE(x->wait(30s, r.code));
+  REQUIRE(x->wait(30s * testing::slowness(), r.code));
   return r;
 }
 Result run(Runtime &rt, const Key &key, std::vector<std::string> argv) {
@@ -163,7 +167,7 @@ Result run(Runtime &rt, const Key &key, std::vector<std::string> argv) {
 Result sh(Runtime &rt, const Key &key, const std::string &script) { return run(rt, key, {"sh", "-c", script}); }
 
 template <class F> bool eventually(F f, std::chrono::milliseconds limit = 10s) {
-  auto end = std::chrono::steady_clock::now() + limit;
+  auto end = std::chrono::steady_clock::now() + limit * testing::slowness();
   while (!f()) {
     if (std::chrono::steady_clock::now() > end) return false;
     std::this_thread::sleep_for(2ms);
@@ -198,7 +202,7 @@ TEST_CASE("start, state, commands and stop on both kinds of root, with and witho
       CHECK(started.init_pid > 1);
       CHECK(room.rt->power(spec.key) == Power::running);
       CHECK_THROWS_AS(room.rt->start(spec), Error);
-      CHECK(room.rt->wait_ready(spec.key, ReadyLevel::booted, 20s));
+      CHECK(room.rt->wait_ready(spec.key, ReadyLevel::booted, patience));
       CHECK(run(*room.rt, spec.key, {"ls", "/run/rcS-done"}).code == 0);
 
       auto r = sh(*room.rt, spec.key, "id -u; hostname; stat -c %u /bin/busybox; touch /etc/new && echo written; cat /proc/self/uid_map");
@@ -301,7 +305,7 @@ TEST_CASE("signals, closing and fifty at once") {
   int code = -1;
   CHECK_FALSE(x->wait(50ms, code));
   x->signal(SIGTERM);
-  REQUIRE(x->wait(10s, code));
+  REQUIRE(x->wait(10s * testing::slowness(), code));
   CHECK(code == 143);
   begin({"sleep", "1234"})->close();
   CHECK(eventually([&] { return sh(*room.rt, spec.key, "ps").out.find("sleep 1234") == std::string::npos; }));
@@ -337,7 +341,7 @@ TEST_CASE("signals, closing and fifty at once") {
       auto text = read_all(p[0]);
       ::close(p[0]);
       int c = -1;
-      if (y->wait(60s, c) && c == i && text == fmt::format("{}\n", i)) good++;
+      if (y->wait(60s * testing::slowness(), c) && c == i && text == fmt::format("{}\n", i)) good++;
     });
   for (auto &t : threads) t.join();
   CHECK(good == 50);
@@ -377,7 +381,7 @@ TEST_CASE("a terminal: size, echo, resize, end of input") {
   CHECK(until("got word"));
   ::close(i[1]);
   int code = -1;
-  REQUIRE(x->wait(10s, code));
+  REQUIRE(x->wait(10s * testing::slowness(), code));
   CHECK(code == 0);
   CHECK(until("\r\n0\r\n"));
   ::close(o[0]);
@@ -415,7 +419,7 @@ TEST_CASE("asked to stop, powered off from inside, rebooted from inside") {
                          rebooted.push_back(s);
                        }});
   auto first = room.rt->start(spec);
-  REQUIRE(room.rt->wait_ready(spec.key, ReadyLevel::booted, 20s));
+  REQUIRE(room.rt->wait_ready(spec.key, ReadyLevel::booted, patience));
   sh(*room.rt, spec.key, "reboot");
   REQUIRE(eventually([&] {
     std::lock_guard lock(m);
@@ -424,15 +428,15 @@ TEST_CASE("asked to stop, powered off from inside, rebooted from inside") {
   CHECK(rebooted[0].init_pid != first.init_pid);
   CHECK(rebooted[0].monitor_pid == first.monitor_pid);
   CHECK(room.rt->running(spec.key)->init_pid == rebooted[0].init_pid);
-  CHECK(room.rt->wait_ready(spec.key, ReadyLevel::booted, 20s));
+  CHECK(room.rt->wait_ready(spec.key, ReadyLevel::booted, patience));
   CHECK(run(*room.rt, spec.key, {"true"}).code == 0);
   room.rt->request_shutdown(spec.key);
-  CHECK(room.rt->wait_stopped(spec.key, 20s));
+  CHECK(room.rt->wait_stopped(spec.key, patience));
   CHECK(room.rt->leftovers({}).empty());
   room.rt->start(spec);
-  REQUIRE(room.rt->wait_ready(spec.key, ReadyLevel::booted, 20s));
+  REQUIRE(room.rt->wait_ready(spec.key, ReadyLevel::booted, patience));
   sh(*room.rt, spec.key, "poweroff");
-  CHECK(room.rt->wait_stopped(spec.key, 20s));
+  CHECK(room.rt->wait_stopped(spec.key, patience));
   CHECK(eventually([&] {
     std::lock_guard lock(m);
     return stopped == 2;
@@ -482,7 +486,7 @@ TEST_CASE("READY=1 on NOTIFY_SOCKET, and a guest that ends before it is ready") 
     std::this_thread::sleep_for(100ms);
     room.rt->kill(hangs.key);
   });
-  CHECK_THROWS_AS(room.rt->wait_ready(hangs.key, ReadyLevel::booted, 20s), Error);
+  CHECK_THROWS_AS(room.rt->wait_ready(hangs.key, ReadyLevel::booted, patience), Error);
   killer.join();
 }
 
@@ -502,7 +506,7 @@ TEST_CASE("veth: point to point, address seen by state and wait_ready") {
     std::this_thread::sleep_for(100ms);
     sh(*room.rt, spec.key, "ip addr add 192.0.2.7/24 dev eth0");
   });
-  CHECK(room.rt->wait_ready(spec.key, ReadyLevel::network, 20s));
+  CHECK(room.rt->wait_ready(spec.key, ReadyLevel::network, patience));
   later.join();
   auto s = room.rt->state(spec.key);
   REQUIRE(s.network.count("eth0") == 1);
@@ -659,7 +663,7 @@ TEST_CASE("an engine killed: its successor adopts what runs") {
     auto rt = room.open();
     try {
       rt->start(spec);
-      rt->wait_ready(spec.key, ReadyLevel::booted, 20s);
+      rt->wait_ready(spec.key, ReadyLevel::booted, patience);
       [[maybe_unused]] auto n = ::write(ready[1], "x", 1);
     } catch (const std::exception &e) {
       std::fprintf(stderr, "%s\n", e.what());
@@ -680,13 +684,13 @@ TEST_CASE("an engine killed: its successor adopts what runs") {
   REQUIRE(found);
   CHECK(::kill(static_cast<int>(found->init_pid), 0) == 0);
   CHECK(std::chrono::system_clock::now() - found->started_at < 60s);
-  CHECK(room.rt->wait_ready(spec.key, ReadyLevel::booted, 20s));
+  CHECK(room.rt->wait_ready(spec.key, ReadyLevel::booted, patience));
   CHECK(run(*room.rt, spec.key, {"true"}).code == 0);
   CHECK(room.rt->state(spec.key).network.count("eth0") == 1);
   std::atomic<int> stopped{0};
   room.rt->set_events({[&](const Key &) { stopped++; }, {}});
   sh(*room.rt, spec.key, "poweroff");
-  CHECK(room.rt->wait_stopped(spec.key, 20s));
+  CHECK(room.rt->wait_stopped(spec.key, patience));
   CHECK(eventually([&] { return stopped == 1; }));
   CHECK(room.rt->leftovers({}).empty());
   CHECK(::if_nametoindex(nic.host_name.c_str()) == 0);
@@ -699,7 +703,7 @@ TEST_CASE("clean removes what a killed monitor left, and a start works again") {
   std::atomic<int> stopped{0};
   room.rt->set_events({[&](const Key &) { stopped++; }, {}});
   ::kill(static_cast<int>(started.monitor_pid), SIGKILL);
-  CHECK(room.rt->wait_stopped(spec.key, 20s));
+  CHECK(room.rt->wait_stopped(spec.key, patience));
   CHECK(eventually([&] { return stopped == 1; }));
   CHECK(room.rt->leftovers({}).empty());
   room.rt->clean(spec.key, {"no-such-if"});
@@ -708,7 +712,7 @@ TEST_CASE("clean removes what a killed monitor left, and a start works again") {
   // Not adopted: a guest of which nobody knows.
   second->clean(spec.key, {});
   CHECK(second->leftovers({}).empty());
-  CHECK(room.rt->wait_stopped(spec.key, 20s));
+  CHECK(room.rt->wait_stopped(spec.key, patience));
 }
 
 namespace {
@@ -855,7 +859,7 @@ TEST_CASE("auto_destroy: nothing outlives the engine, even when that is killed")
       [[maybe_unused]] auto n = ::write(ready[1], pids.data(), 16);
       // A child of the owner that keeps its descriptors must not keep the instances.
       if (::fork() == 0) {
-        std::this_thread::sleep_for(15s);
+        std::this_thread::sleep_for(15s * testing::slowness());
         _exit(0);
       }
       if (!killed) {

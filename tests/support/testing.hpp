@@ -35,6 +35,12 @@ inline bool all() {
   const char *s = std::getenv("INCUS_TEST_ALL");
   return s && std::string_view(s) == "1";
 }
+/// By how much slower than a plain machine this one is (INCUS_TEST_SLOW): limits of waiting are so many times longer.
+inline int slowness() {
+  const char *s = std::getenv("INCUS_TEST_SLOW");
+  int n = s ? std::atoi(s) : 1;
+  return n > 1 ? n : 1;
+}
 /// About one in `one_in` of 1..n, chosen by the seed and `salt`, at least one; with --all every one.
 inline std::vector<long> sample(long n, long one_in, std::string_view salt = {}) {
   std::vector<long> out;

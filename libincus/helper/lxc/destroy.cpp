@@ -65,12 +65,14 @@ void destroy_all(const Settings &s) {
   // First the guests: their monitors then take the interfaces down and leave; then whoever is left.
   auto instances = all.children();
   for (auto &i : instances) all.child(i + "/payload").kill_all(5000);
-  for (int waited = 0; waited < 5000 && !all.processes().empty(); waited += 5) {
+  for (int waited = 0; waited < 15000 && !all.processes().empty(); waited += 5) {
     timespec t{0, 5'000'000};
     ::nanosleep(&t, nullptr);
   }
   all.kill_all(5000);
   all.remove(5000);
+  // A monitor that was killed leaves its AppArmor profile.
+  for (auto &i : instances) sys::write_small_file("/sys/kernel/security/apparmor/.remove", "lxc-" + s.host_id + "-" + i + "_<" + lxc_path + ">");
 
   if (!s.remove_directory) return;
   int dir = ::open(s.directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);

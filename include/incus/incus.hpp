@@ -10,6 +10,7 @@
 #include <incus/operation.hpp>
 #include <incus/profile.hpp>
 #include <incus/project.hpp>
+#include <incus/server.hpp>
 #include <incus/snapshot.hpp>
 #include <incus/storage.hpp>
 #include <incus/types.hpp>

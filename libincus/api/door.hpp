@@ -146,10 +146,11 @@ struct Reply {
   /// Rows of kind stream that answer bytes: read to the end and sent, `size` bytes when that is not -1. Two streams (a split image) become a
   /// multipart answer. A handler that answers JSON instead leaves this empty.
   struct Body {
-    std::string name;          ///< part and file name
+    std::string name;          ///< of the part ("metadata", "rootfs") and of the file
     base::Fd fd;
     std::int64_t size = -1;
     std::string content_type = "application/octet-stream";
+    std::string filename;      ///< where it is not the name of the part
   };
   std::vector<Body> bodies;
   std::map<std::string, std::string> headers; ///< of the answer ("X-Incus-type", ...)

@@ -233,16 +233,16 @@ void Operations::prune() {
   });
 }
 
-std::vector<OperationInfo> Operations::list() {
+std::vector<std::pair<OperationInfo, std::string>> Operations::list() {
   std::vector<std::shared_ptr<TaskOperation>> ops;
   {
     std::lock_guard lock(mutex_);
     prune();
     for (auto &[id, op] : all_) ops.push_back(op);
   }
-  std::vector<OperationInfo> out;
-  for (auto &op : ops) out.push_back(op->info());
-  std::sort(out.begin(), out.end(), [](auto &a, auto &b) { return a.created_at < b.created_at; });
+  std::vector<std::pair<OperationInfo, std::string>> out;
+  for (auto &op : ops) out.emplace_back(op->info(), op->project());
+  std::sort(out.begin(), out.end(), [](auto &a, auto &b) { return a.first.created_at < b.first.created_at; });
   return out;
 }
 

@@ -28,6 +28,8 @@ public:
   void control(const boost::json::value &message) override;
   bool on_end(std::function<void()> told) override;
 
+  const std::string &project() const { return project_; }
+
   // For the task itself.
   void set_metadata(const std::string &key, boost::json::value value);
   void add_resource(const std::string &kind, const std::string &url);
@@ -75,7 +77,8 @@ public:
   std::shared_ptr<TaskOperation> start(OperationSpec spec, Body body);
   /// `setup` runs before the thread starts, so that control and cancel never miss their target.
   std::shared_ptr<TaskOperation> start(OperationSpec spec, const std::function<void(TaskOperation &)> &setup, Body body);
-  std::vector<OperationInfo> list();
+  /// Each with its project.
+  std::vector<std::pair<OperationInfo, std::string>> list();
   std::shared_ptr<TaskOperation> find(const std::string &id); ///< throws not_found
   /// Cancels what can be cancelled, waits for the rest, starts nothing more.
   void close();

@@ -80,40 +80,6 @@ api::Reply Engine::project_get(api::Request &q) {
   return {api::to_json(p), etag_of({api::to_json(p.description), api::to_json(p.config)}), {}};
 }
 
-api::Reply Engine::operations_get(api::Request &q) {
-  json::array out;
-  for (auto &o : operations_->list()) {
-    if (q.recursion() == 0)
-      out.emplace_back("/1.0/operations/" + o.id);
-    else
-      out.push_back(api::to_json(o));
-  }
-  return {std::move(out), {}, {}};
-}
-
-api::Reply Engine::operation_get(api::Request &q) {
-  auto op = operations_->find(q.path[0]);
-  return {api::to_json(op->info()), {}, op};
-}
-
-api::Reply Engine::operation_wait_get(api::Request &q) {
-  auto op = operations_->find(q.path[0]);
-  auto it = q.query.find("timeout");
-  std::optional<std::chrono::milliseconds> timeout;
-  if (it != q.query.end() && it->second != "-1") {
-    if (it->second.empty() || it->second.size() > 9 || it->second.find_first_not_of("0123456789") != std::string::npos)
-      base::fail(ErrorCode::invalid_argument, "invalid timeout {}: must be a number of seconds, or -1", base::quoted(it->second));
-    timeout = std::chrono::seconds(std::stol(it->second));
-  }
-  op->wait(timeout);
-  return {api::to_json(op->info()), {}, {}};
-}
-
-api::Reply Engine::operation_delete(api::Request &q) {
-  operations_->find(q.path[0])->cancel();
-  return {};
-}
-
 api::Reply Engine::check_get(api::Request &) {
   std::vector<std::string> problems;
   pools_->check(problems);

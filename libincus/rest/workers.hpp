@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// The threads of a server. All run one io_context; a handler that blocks runs on the thread that read its request, and another thread takes
+// over the sockets: a request costs no hand-over, and no number of waiting handlers stops the others.
+#pragma once
+#include <boost/asio/io_context.hpp>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <mutex>
+
+namespace incus::rest {
+
+class Workers {
+public:
+  Workers();
+  ~Workers() { stop(); }
+  boost::asio::io_context &io() { return io_; }
+
+  /// Runs `work` here and now when few enough are busy, else later on another thread. For handlers that answer soon.
+  void quick(std::function<void()> work);
+  /// Runs `work` on a thread where nothing else is held up: for what waits for clients, for time, for other processes.
+  void patient(std::function<void()> work);
+  /// Ends the threads once the work that runs is done; work not begun is dropped. Not from a worker.
+  void stop();
+
+private:
+  void spawn();
+  void run();
+  bool begin();
+  void end();
+  boost::asio::io_context io_;
+  boost::asio::executor_work_guard<boost::asio::io_context::executor_type> guard_;
+  std::mutex mutex_;
+  std::condition_variable gone_;
+  std::deque<std::function<void()>> waiting_;
+  int threads_ = 0, busy_ = 0, quick_ = 0;
+  bool stopping_ = false;
+};
+
+} // namespace incus::rest

@@ -152,7 +152,7 @@ void Server::Impl::close(const std::shared_ptr<rest::Listener> &l) {
   if (!l->path.empty()) ::unlink(l->path.c_str());
   if (l->cancel) l->cancel();
   // Nobody is taken in any more, also before the accepting strand ran.
-  ::shutdown(l->fd.get(), SHUT_RDWR);
+  if (!l->inherited) ::shutdown(l->fd.get(), SHUT_RDWR);
 }
 
 std::shared_ptr<const api::Caller> Server::Impl::unix_caller(int fd) {
@@ -323,6 +323,7 @@ void Server::listen_fd(int fd) {
     base::fail(ErrorCode::invalid_argument, "invalid descriptor {}: must be a listening socket", fd);
   l->fd = base::Fd(fd);
   ::fcntl(fd, F_SETFD, FD_CLOEXEC);
+  l->inherited = true;
   l->tls = a.ss_family != AF_UNIX;
   if (l->tls) l->address = text_of(a);
   if (l->tls) impl_->tls_context();

@@ -125,7 +125,11 @@ Server::Server(const Host &host, const ServerOptions &options) : impl_(std::make
 
 Server::~Server() {
   try {
-    if (impl_->session->same_process()) stop(std::chrono::seconds(1));
+    // In a forked child there are none of the threads that would have to end.
+    if (!impl_->session->same_process())
+      new std::shared_ptr<Impl>(impl_);
+    else
+      stop(std::chrono::seconds(1));
   } catch (const std::exception &e) {
     impl_->log.error("stopping the server: {}", e.what());
   }

@@ -42,6 +42,7 @@ struct Listener {
   std::string address;  ///< with TLS: what was asked for
   bool tls = false;
   bool metrics_only = false;
+  bool inherited = false; ///< another process listens on it too
   std::function<void()> cancel;
 };
 

@@ -2,6 +2,7 @@
 // A client's byte stream: a unix or TCP socket, or TLS over one. One type, so that what is built on it is compiled once.
 #pragma once
 #include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/generic/stream_protocol.hpp>
 #include <boost/asio/ssl/stream.hpp>
 #include <boost/beast/core/role.hpp>

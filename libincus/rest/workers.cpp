@@ -41,7 +41,11 @@ void Workers::spawn() {
 
 void Workers::run() {
   for (;;) {
-    if (io_.run_one() == 0) break;
+    try {
+      if (io_.run_one() == 0) break;
+    } catch (const std::exception &) {
+      // One connection's failure (no memory): its handlers are gone, and it with them.
+    }
     std::lock_guard lock(mutex_);
     // One more than the base is kept, so that a blocking call now and then makes no threads.
     if (!stopping_ && threads_ - busy_ > base_threads + 1) {
@@ -56,10 +60,9 @@ void Workers::run() {
 }
 
 /// Counts the calling thread as blocked, and sees to it that another one polls.
-bool Workers::begin() {
+void Workers::begin() {
   busy_++;
   if (threads_ - busy_ < 1 && threads_ < most_threads && !stopping_) spawn();
-  return true;
 }
 
 void Workers::end() { busy_--; }
@@ -75,7 +78,11 @@ void Workers::quick(std::function<void()> work) {
     begin();
   }
   for (;;) {
-    work();
+    try {
+      work();
+    } catch (const std::exception &) {
+      // Work answers its own failures; what is left is that of answering.
+    }
     work = {};
     std::lock_guard lock(mutex_);
     if (waiting_.empty() || stopping_) {
@@ -94,7 +101,10 @@ void Workers::patient(std::function<void()> work) {
       std::lock_guard lock(mutex_);
       begin();
     }
-    work();
+    try {
+      work();
+    } catch (const std::exception &) {
+    }
     std::lock_guard lock(mutex_);
     end();
   });

@@ -2,6 +2,7 @@
 // The threads of a server. All run one io_context; a handler that blocks runs on the thread that read its request, and another thread takes
 // over the sockets: a request costs no hand-over, and no number of waiting handlers stops the others.
 #pragma once
+#include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <condition_variable>
 #include <deque>
@@ -26,7 +27,7 @@ public:
 private:
   void spawn();
   void run();
-  bool begin();
+  void begin();
   void end();
   boost::asio::io_context io_;
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> guard_;

@@ -1,0 +1,404 @@
+// SPDX-License-Identifier: Apache-2.0
+// The server against clients that err, lie and vanish: raw HTTP over its socket; the host is in memory.
+#include <cstring>
+#include <dirent.h>
+#include <doctest/doctest.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <thread>
+#include <unistd.h>
+
+#include <boost/json.hpp>
+#include <fmt/format.h>
+#include <incus/incus.hpp>
+
+#include "base/fd.hpp"
+
+using namespace incus;
+namespace json = boost::json;
+using namespace std::chrono_literals;
+
+namespace {
+
+std::size_t descriptors() {
+  std::size_t n = 0;
+  if (auto *d = ::opendir("/proc/self/fd")) {
+    while (::readdir(d)) n++;
+    ::closedir(d);
+  }
+  return n;
+}
+
+struct Client {
+  explicit Client(const std::string &path) : fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    sockaddr_un a{};
+    a.sun_family = AF_UNIX;
+    std::memcpy(a.sun_path, path.data(), path.size());
+    REQUIRE(::connect(fd.get(), reinterpret_cast<sockaddr *>(&a), sizeof a) == 0);
+    timeval t{20, 0};
+    ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &t, sizeof t);
+  }
+  Client &send(std::string_view text) {
+    while (!text.empty()) {
+      auto n = ::send(fd.get(), text.data(), text.size(), MSG_NOSIGNAL);
+      if (n <= 0) break; // the server closed: the answer tells why
+      text.remove_prefix(static_cast<std::size_t>(n));
+    }
+    return *this;
+  }
+  /// Everything until the server closes.
+  std::string rest() {
+    char piece[4096];
+    for (ssize_t n; (n = ::recv(fd.get(), piece, sizeof piece, 0)) > 0;) in.append(piece, static_cast<std::size_t>(n));
+    return in;
+  }
+  /// One answer; its body.
+  std::string answer(int *status = nullptr) {
+    char piece[4096];
+    for (;;) {
+      auto head = in.find("\r\n\r\n");
+      if (head != std::string::npos) {
+        std::size_t length = 0;
+        if (auto at = in.find("Content-Length: "); at != std::string::npos && at < head) length = std::stoul(in.substr(at + 16));
+        if (in.size() >= head + 4 + length) {
+          if (status) *status = std::stoi(in.substr(9, 3));
+          last_head = in.substr(0, head);
+          auto body = in.substr(head + 4, length);
+          in.erase(0, head + 4 + length);
+          return body;
+        }
+      }
+      auto n = ::recv(fd.get(), piece, sizeof piece, 0);
+      if (n <= 0) {
+        if (status) *status = 0;
+        return in;
+      }
+      in.append(piece, static_cast<std::size_t>(n));
+    }
+  }
+  base::Fd fd;
+  std::string in, last_head;
+};
+
+std::string request(const std::string &method, const std::string &target, const std::string &body = {}, const std::string &headers = {}) {
+  return fmt::format("{} {} HTTP/1.1\r\nHost: x\r\n{}Content-Length: {}\r\n\r\n{}", method, target, headers, body.size(), body);
+}
+
+struct World {
+  World() : host(Host::open("test://")) {
+    char name[] = "/tmp/incus-rest-XXXXXX";
+    REQUIRE(::mkdtemp(name));
+    dir = name;
+    ServerOptions o;
+    o.spool_directory = dir;
+    server = std::make_unique<Server>(host, o);
+    server->listen_unix(path());
+    server->ready();
+  }
+  ~World() {
+    server.reset();
+    host.close();
+    ::rmdir(dir.c_str());
+  }
+  std::string path() const { return dir + "/unix.socket"; }
+  int status(const std::string &text) {
+    int s = 0;
+    Client c(path());
+    c.send(text).answer(&s);
+    return s;
+  }
+  json::value get(const std::string &target, int wanted = 200) {
+    int s = 0;
+    Client c(path());
+    auto body = c.send(request("GET", target)).answer(&s);
+    CHECK(s == wanted);
+    return json::parse(body);
+  }
+  /// Connections that were left go within a bounded time.
+  bool quiet() {
+    for (int i = 0; i < 1000 && server->connections() > 0; i++) std::this_thread::sleep_for(10ms);
+    return server->connections() == 0;
+  }
+  std::string dir;
+  Host host;
+  std::unique_ptr<Server> server;
+};
+
+const char *websocket = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
+} // namespace
+
+TEST_CASE("rest: envelope, keep-alive and methods") {
+  World w;
+  Client c(w.path());
+  int s = 0;
+  for (int i = 0; i < 3; i++) {
+    auto body = c.send(request("GET", "/1.0")).answer(&s);
+    CHECK(s == 200);
+    auto v = json::parse(body);
+    CHECK(v.at("type").as_string() == "sync");
+    CHECK(v.at("metadata").at("api_version").as_string() == "1.0");
+    CHECK(body.ends_with("}\n"));
+  }
+  CHECK(c.send(request("GET", "/")).answer(&s) == "{\"type\":\"sync\",\"status\":\"Success\",\"status_code\":200,\"operation\":\"\",\"error_code\":0,\"error\":\"\",\"metadata\":[\"/1.0\"]}\n");
+  auto missing = c.send(request("GET", "/1.0/nothing")).answer(&s);
+  CHECK(s == 404);
+  CHECK(missing.find("\"error_code\":404") != std::string::npos);
+  c.send(request("DELETE", "/1.0/instances")).answer(&s);
+  CHECK(s == 501);
+  c.send("HEAD /1.0/instances HTTP/1.1\r\nHost: x\r\n\r\n");
+  c.send(request("GET", "/1.0/operations"));
+  auto two = Client(w.path()).send("HEAD /1.0/instances HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").rest();
+  CHECK(two.find("HTTP/1.1 200") == 0);
+  CHECK(two.ends_with("\r\n\r\n"));
+  // Two requests in one piece are answered one after the other.
+  Client both(w.path());
+  both.send(request("GET", "/1.0/instances") + request("GET", "/1.0/nothing"));
+  both.answer(&s);
+  CHECK(s == 200);
+  both.answer(&s);
+  CHECK(s == 404);
+  // Old clients get the end of the connection.
+  CHECK(Client(w.path()).send("GET /1.0/instances HTTP/1.0\r\n\r\n").rest().find("HTTP/1.1 200") == 0);
+}
+
+TEST_CASE("rest: malformed requests are told so and hurt nobody") {
+  World w;
+  auto before = descriptors();
+  CHECK(w.status("nonsense\r\n\r\n") == 400);
+  CHECK(w.status("GET /1.0 HTTP/9.9\r\n\r\n") == 400);
+  CHECK(w.status("GET /1.0 HTTP/1.1\r\nbad header\r\n\r\n") == 400);
+  CHECK(w.status("GET /1.0 HTTP/1.1\r\nX: " + std::string(100000, 'x') + "\r\n\r\n") == 431);
+  CHECK(w.status("GET /" + std::string(100000, 'x') + " HTTP/1.1\r\n\r\n") == 431);
+  CHECK(w.status("POST /1.0/profiles HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n") == 413);
+  CHECK(w.status(request("POST", "/1.0/profiles", "{")) == 400);
+  CHECK(w.status(request("POST", "/1.0/profiles", "[1]")) == 400);
+  CHECK(w.status(request("POST", "/1.0/profiles", "{\"name\":1}")) == 400);
+  CHECK(w.status(request("POST", "/1.0/profiles", std::string(1000, '[') + std::string(1000, ']'))) == 400);
+  CHECK(w.status(request("GET", "/1.0/instances/%2f..%2f..")) >= 400);
+  CHECK(w.status(request("GET", "/1.0/instances/..%2f..%2fetc/logs/passwd")) >= 400);
+  CHECK(w.status(request("GET", "/1.0/instances/a%00b")) == 400);
+  CHECK(w.status(request("GET", "/1.0/instances/%zz")) == 400);
+  CHECK(w.status(request("GET", "/1.0/instances/" + std::string(5000, 'a'))) >= 400);
+  CHECK(w.status(request("GET", "/1.0/instances?filter=name%20is%20c1")) == 400);
+  CHECK(w.status(request("GET", "/1.0", "", "Origin: https://elsewhere\r\n")) == 403);
+  CHECK(w.status(request("GET", "/1.0", "", "Origin: http://x\r\n")) == 200);
+  CHECK(w.status("POST /1.0/profiles HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n") == 400);
+  CHECK(w.quiet());
+  CHECK(descriptors() <= before);
+}
+
+TEST_CASE("rest: etags") {
+  World w;
+  Client c(w.path());
+  int s = 0;
+  c.send(request("POST", "/1.0/profiles", "{\"name\":\"p1\"}")).answer(&s);
+  CHECK(s >= 200);
+  CHECK(s < 300);
+  c.send(request("GET", "/1.0/profiles/p1")).answer(&s);
+  auto at = c.last_head.find("ETag: ");
+  REQUIRE(at != std::string::npos);
+  auto tag = c.last_head.substr(at + 6, c.last_head.find("\r\n", at) - at - 6);
+  c.send(request("PUT", "/1.0/profiles/p1", "{\"description\":\"a\"}", "If-Match: " + tag + "\r\n")).answer(&s);
+  CHECK(s == 200);
+  c.send(request("PUT", "/1.0/profiles/p1", "{\"description\":\"b\"}", "If-Match: " + tag + "\r\n")).answer(&s);
+  CHECK(s == 412);
+}
+
+TEST_CASE("rest: lists are filtered and answer URLs or records") {
+  World w;
+  Client c(w.path());
+  int s = 0;
+  for (auto *n : {"p1", "p2"}) c.send(request("POST", "/1.0/profiles", fmt::format("{{\"name\":\"{}\",\"config\":{{\"user.k\":\"v-{}\"}}}}", n, n))).answer(&s);
+  auto urls = w.get("/1.0/profiles?filter=name%20eq%20p.*%20and%20config.user.k%20eq%20v-p2");
+  CHECK(urls.at("metadata") == json::array{"/1.0/profiles/p2"});
+  auto records = w.get("/1.0/profiles?recursion=1&filter=not%20name%20eq%20default");
+  CHECK(records.at("metadata").as_array().size() == 2);
+  w.get("/1.0/profiles?filter=nothing%20eq%20x", 400);
+}
+
+TEST_CASE("rest: websockets need their secret, once, and clients may vanish") {
+  World w;
+  w.host.on_exec("", [](const std::string &, const ExecRequest &, const std::string &input) { return ExecResult{3, "out:" + input, ""}; });
+  auto image = [&] {
+    Client c(w.path());
+    int s = 0;
+    c.send(request("POST", "/1.0/instances", "{\"name\":\"c1\",\"start\":true,\"source\":{\"type\":\"none\"}}"));
+    auto v = json::parse(c.answer(&s));
+    REQUIRE(s == 202);
+    auto url = std::string(v.at("operation").as_string());
+    CHECK(json::parse(c.send(request("GET", url + "/wait")).answer(&s)).at("metadata").at("status_code").as_int64() == 200);
+  };
+  image();
+  auto before = descriptors();
+  auto begin = [&](json::object *fds) {
+    Client c(w.path());
+    int s = 0;
+    auto body = c.send(request("POST", "/1.0/instances/c1/exec", "{\"command\":[\"x\"],\"wait-for-websocket\":true}")).answer(&s);
+    INFO(body);
+    REQUIRE(s == 202);
+    auto v = json::parse(body);
+    *fds = v.at("metadata").at("metadata").at("fds").as_object();
+    return std::string(v.at("operation").as_string());
+  };
+  auto open = [&](const std::string &op, const std::string &secret) {
+    auto c = std::make_unique<Client>(w.path());
+    c->send(fmt::format("GET {}/websocket?secret={} HTTP/1.1\r\nHost: x\r\n{}\r\n", op, secret, websocket));
+    return c;
+  };
+  SUBCASE("secrets") {
+    json::object fds;
+    auto op = begin(&fds);
+    CHECK(fds.size() == 4);
+    int s = 0;
+    open(op, "wrong")->answer(&s);
+    CHECK(s == 403);
+    open(op, "")->answer(&s);
+    CHECK(s == 400);
+    auto first = open(op, std::string(fds.at("0").as_string()));
+    first->answer(&s);
+    CHECK(s == 101);
+    open(op, std::string(fds.at("0").as_string()))->answer(&s);
+    CHECK(s == 403);
+    // Who made it sees them again.
+    CHECK(w.get(op).at("metadata").at("metadata").as_object().contains("fds"));
+    CHECK(w.status(request("GET", "/1.0/operations/0-0/websocket?secret=x", "", websocket)) == 404);
+    CHECK(w.status(request("GET", op + "/websocket?secret=x")) == 400);
+    CHECK(w.status(request("DELETE", op)) == 200);
+    CHECK(w.get(op + "/wait?timeout=20").at("metadata").at("status_code").as_int64() == 401);
+  }
+  SUBCASE("a command with its streams") {
+    json::object fds;
+    auto op = begin(&fds);
+    std::map<std::string, std::unique_ptr<Client>> all;
+    int s = 0;
+    for (auto *n : {"control", "0", "1", "2"}) {
+      all[n] = open(op, std::string(fds.at(n).as_string()));
+      all[n]->answer(&s);
+      CHECK(s == 101);
+    }
+    // "hi" and an empty text, masked with zeros.
+    all["0"]->send(std::string_view("\x82\x82\0\0\0\0hi", 8)).send(std::string_view("\x81\x80\0\0\0\0", 6));
+    auto out = all["1"]->rest();
+    CHECK(out == std::string_view("\x82\x06out:hi\x81\x00\x88\x02\x03\xe8", 14));
+    auto done = w.get(op + "/wait?timeout=20");
+    CHECK(done.at("metadata").at("metadata").at("return").as_int64() == 3);
+    CHECK_FALSE(done.at("metadata").at("metadata").as_object().contains("fds"));
+  }
+  SUBCASE("the client goes in every phase") {
+    for (int phase = 0; phase < 5; phase++) {
+      json::object fds;
+      auto op = begin(&fds);
+      {
+        std::vector<std::unique_ptr<Client>> all;
+        int i = 0;
+        for (auto *n : {"control", "0", "1", "2"}) {
+          if (i++ >= phase) break;
+          all.push_back(open(op, std::string(fds.at(n).as_string())));
+          int s = 0;
+          all.back()->answer(&s);
+        }
+        // A frame that is not whole.
+        if (!all.empty()) all.back()->send(std::string_view("\x82\xfe\xff", 3));
+      }
+      auto end = w.get(op + "/wait?timeout=25");
+      CHECK(end.at("metadata").at("status_code").as_int64() != 103);
+    }
+  }
+  CHECK(w.quiet());
+  CHECK(descriptors() <= before);
+}
+
+TEST_CASE("rest: a client that waits and goes leaves nothing") {
+  World w;
+  w.status(request("POST", "/1.0/instances", "{\"name\":\"c1\",\"start\":true,\"source\":{\"type\":\"none\"}}"));
+  Client c(w.path());
+  int s = 0;
+  auto v = json::parse(c.send(request("POST", "/1.0/instances/c1/exec", "{\"command\":[\"x\"],\"wait-for-websocket\":true}")).answer(&s));
+  if (s == 202) {
+    auto op = std::string(v.at("operation").as_string());
+    { Client waits(w.path()); waits.send(request("GET", op + "/wait")); std::this_thread::sleep_for(50ms); }
+    for (int i = 0; i < 500 && w.server->connections() > 1; i++) std::this_thread::sleep_for(10ms);
+    CHECK(w.server->connections() == 1);
+    w.status(request("DELETE", op));
+  }
+}
+
+TEST_CASE("rest: events reach many listeners without a thread each") {
+  World w;
+  std::vector<std::unique_ptr<Client>> all;
+  for (int i = 0; i < 200; i++) {
+    all.push_back(std::make_unique<Client>(w.path()));
+    all.back()->send(fmt::format("GET /1.0/events?type=lifecycle HTTP/1.1\r\nHost: x\r\n{}\r\n", websocket));
+    int s = 0;
+    all.back()->answer(&s);
+    REQUIRE(s == 101);
+  }
+  std::size_t threads = 0;
+  if (auto *d = ::opendir("/proc/self/task")) {
+    while (::readdir(d)) threads++;
+    ::closedir(d);
+  }
+  CHECK(threads < 40);
+  CHECK(w.status(request("POST", "/1.0/profiles", "{\"name\":\"p1\"}")) < 300);
+  for (auto &c : all) {
+    std::string got;
+    char piece[2048];
+    while (got.find("profile-created") == std::string::npos) {
+      auto n = ::recv(c->fd.get(), piece, sizeof piece, 0);
+      REQUIRE(n > 0);
+      got.append(piece, static_cast<std::size_t>(n));
+    }
+  }
+  CHECK(w.status(request("GET", "/1.0/events?type=nonsense", "", websocket)) == 400);
+  CHECK(w.status(request("GET", "/1.0/events")) == 400);
+  CHECK(w.status(request("GET", "/1.0/events?project=a&all-projects=true", "", websocket)) == 400);
+}
+
+TEST_CASE("rest: uploads that end early leave no file") {
+  World w;
+  auto before = descriptors();
+  const std::string headers = "Content-Type: multipart/form-data; boundary=XX\r\n";
+  CHECK(w.status(request("POST", "/1.0/images", "--XX\r\nContent-Disposition: form-data; name=evil\r\n\r\nabc\r\n--XX--", headers)) == 400);
+  CHECK(w.status(request("POST", "/1.0/images", "--XX\r\nContent-Disposition: form-data; name=metadata\r\n\r\nabc", headers)) == 400);
+  CHECK(w.status(request("POST", "/1.0/images", "abc", "Content-Type: multipart/form-data\r\n")) == 400);
+  for (int cut : {0, 10, 60, 90}) {
+    std::string body = "--XX\r\nContent-Disposition: form-data; name=metadata\r\n\r\n" + std::string(200, 'x');
+    Client c(w.path());
+    c.send(fmt::format("POST /1.0/images HTTP/1.1\r\nHost: x\r\n{}Content-Length: 100000\r\n\r\n{}", headers, body.substr(0, static_cast<std::size_t>(cut))));
+  }
+  CHECK(w.quiet());
+  CHECK(descriptors() <= before);
+}
+
+TEST_CASE("rest: a server that is not ready, stops, and starts again") {
+  auto host = Host::open("test://");
+  char name[] = "/tmp/incus-rest-XXXXXX";
+  REQUIRE(::mkdtemp(name));
+  auto path = std::string(name) + "/unix.socket";
+  for (int i = 0; i < 2; i++) {
+    Server server(host);
+    server.listen_unix(path);
+    CHECK_THROWS_AS(server.listen_unix(path), Error);
+    int s = 0;
+    Client c(path);
+    c.send(request("GET", "/internal/ready")).answer(&s);
+    CHECK(s == 503);
+    server.ready();
+    c.send(request("GET", "/internal/ready")).answer(&s);
+    CHECK(s == 200);
+    c.send(request("PUT", "/internal/shutdown")).answer(&s);
+    CHECK(s == 501);
+    server.going_down();
+    c.send(request("GET", "/internal/ready")).answer(&s);
+    CHECK(s == 503);
+    c.send(request("POST", "/1.0/profiles", "{\"name\":\"x\"}")).answer(&s);
+    CHECK(s == 503);
+    Client idle(path);
+    server.stop();
+    CHECK(::access(path.c_str(), F_OK) != 0);
+    CHECK(idle.rest().empty());
+  }
+  ::rmdir(name);
+}

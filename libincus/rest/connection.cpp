@@ -99,6 +99,7 @@ void Connection::close() {
   closed_ = true;
   deadline_ = Clock::time_point::max();
   timer_.cancel();
+  waiting_.reset();
   if (!upgraded_) stream_.close();
 }
 
@@ -206,6 +207,8 @@ void Connection::read_json() {
   json_parser_.emplace(std::move(*head_parser_));
   head_parser_.reset();
   json_parser_->body_limit(most_json);
+  if (auto n = json_parser_->content_length(); n && *n > most_json)
+    return send(failure(413, fmt::format("the request's body is larger than {} bytes", most_json)));
   deadline(body_patience);
   auto read = [self = shared_from_this()] {
     http::async_read(self->stream_, self->buffer_, *self->json_parser_, [self](error_code ec, std::size_t) {

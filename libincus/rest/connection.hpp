@@ -105,6 +105,7 @@ private:
   std::unique_ptr<Bodies> bodies_;
   std::shared_ptr<Upload> upload_;
   std::weak_ptr<Socket> socket_;
+  std::shared_ptr<std::function<void()>> waiting_; ///< answers a wait for an operation
   std::function<void()> relay_; ///< ends a stream that the connection became
   std::function<void()> after_; ///< once the answer has gone
 };

@@ -78,12 +78,15 @@ void Connection::wait_operation() {
     w->timer.cancel();
     error_code ignored;
     self->stream_.socket().cancel(ignored);
+    self->waiting_.reset();
     self->send(sync(operation_json(op->info(), {})));
   };
+  waiting_ = std::make_shared<std::function<void()>>([finish] { finish(); });
   if (timeout) {
     w->timer.expires_after(*timeout);
-    w->timer.async_wait([finish](error_code ec) {
-      if (!ec) finish();
+    w->timer.async_wait([which = std::weak_ptr(waiting_)](error_code ec) {
+      auto f = ec ? nullptr : which.lock();
+      if (f) (*f)();
     });
   }
   // A client that goes is noticed.
@@ -93,17 +96,15 @@ void Connection::wait_operation() {
     if (::recv(self->stream_.socket().native_handle(), &c, 1, MSG_PEEK | MSG_DONTWAIT) != 0) return;
     w->done = true;
     w->timer.cancel();
+    self->waiting_.reset();
     self->close();
   });
-  auto told = [gate = gate_, weak = weak_from_this(), strand = strand_, w, op] {
-    gate->post(strand, [weak, w, op] {
+  // The operation may outlive this server: it holds nothing of it.
+  auto told = [gate = gate_, weak = weak_from_this(), which = std::weak_ptr(waiting_)] {
+    gate->run([&] {
       auto self = weak.lock();
-      if (!self || w->done) return;
-      w->done = true;
-      w->timer.cancel();
-      error_code ignored;
-      self->stream_.socket().cancel(ignored);
-      self->send(sync(operation_json(op->info(), {})));
+      auto f = which.lock();
+      if (self && f) asio::post(self->strand_, [self, f] { (*f)(); });
     });
   };
   if (op->on_end(told)) return;

@@ -64,9 +64,10 @@ void serve_events(Server::Impl &server, std::shared_ptr<Socket> socket, std::sha
   feed->listener = listener;
   feed->wish = std::move(wish);
   socket->read([](std::string_view, bool) {}, [feed] { feed->stop(); });
-  auto told = [gate = server.gate, weak = std::weak_ptr(feed), executor = socket->executor()] {
-    gate->post(executor, [weak] {
-      if (auto f = weak.lock()) f->drain();
+  // The listener may outlive this server: it holds nothing of it.
+  auto told = [gate = server.gate, weak = std::weak_ptr(feed)] {
+    gate->run([&] {
+      if (auto f = weak.lock()) boost::asio::post(f->socket->executor(), [f] { f->drain(); });
     });
   };
   if (listener->on_ready(told)) return;

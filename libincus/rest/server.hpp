@@ -25,6 +25,11 @@ public:
     std::lock_guard lock(mutex_);
     if (io_) boost::asio::post(executor, std::move(work));
   }
+  /// Runs what must not be run, nor hold anything of the io_context, when that has gone. It must be short.
+  template <class F> void run(F f) {
+    std::lock_guard lock(mutex_);
+    if (io_) f();
+  }
   void close() {
     std::lock_guard lock(mutex_);
     io_ = nullptr;

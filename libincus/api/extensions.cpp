@@ -6,6 +6,7 @@ namespace incus::api {
 
 namespace {
 constexpr const char *list[] = {
+    "api_filtering",
     "boot_host_shutdown_action",
     "console",
     "console_force",
@@ -25,6 +26,9 @@ constexpr const char *list[] = {
     "custom_volume_snapshot_expiry",
     "entity_description",
     "etag",
+    "event_lifecycle",
+    "event_location",
+    "event_project",
     "id_map",
     "id_map_base",
     "id_map_current",
@@ -44,6 +48,8 @@ constexpr const char *list[] = {
     "kernel_limits",
     "linux_sysctl",
     "operation_description",
+    "operation_wait",
+    "operations_get_query_all_projects",
     "patch",
     "profile_usedby",
     "snapshot_disk_usage",
@@ -53,6 +59,7 @@ constexpr const char *list[] = {
     "storage_api_project",
     "storage_api_volume_rename",
     "storage_api_volume_snapshots",
+    "storage_volume_api_filtering",
     "storage_volume_state",
     "storage_volumes_all_projects",
     "storage_volumes_created_at",

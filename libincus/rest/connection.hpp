@@ -15,6 +15,8 @@
 #include "rest/route.hpp"
 #include "rest/server.hpp"
 #include "rest/stream.hpp"
+#include <array>
+
 #include "rest/websocket.hpp"
 
 namespace incus::rest {

@@ -272,6 +272,42 @@ public:
     call([&](auto **e) { return incus_instance_console_log(host_, project.c_str(), name.c_str(), &text.p, &text.size, e); });
     return text.bytes();
   }
+  py::bytes file_read(const std::string &project, const std::string &name, const std::string &path) {
+    Text data;
+    call([&](auto **e) { return incus_file_read(host_, project.c_str(), name.c_str(), path.c_str(), &data.p, &data.size, e); });
+    return data.bytes();
+  }
+  void file_write(const std::string &project, const std::string &name, const std::string &path, const py::bytes &data, const std::string &options) {
+    std::string in = data;
+    call([&](auto **e) { return incus_file_write(host_, project.c_str(), name.c_str(), path.c_str(), in.data(), in.size(), options.c_str(), e); });
+  }
+  std::int64_t file_pull(const std::string &project, const std::string &name, const std::string &path, int fd) {
+    std::int64_t size = 0;
+    call([&](auto **e) { return incus_file_pull(host_, project.c_str(), name.c_str(), path.c_str(), fd, &size, e); });
+    return size;
+  }
+  void file_push(const std::string &project, const std::string &name, const std::string &path, int fd, const std::string &options) {
+    call([&](auto **e) { return incus_file_push(host_, project.c_str(), name.c_str(), path.c_str(), fd, options.c_str(), e); });
+  }
+  std::string file_info(const std::string &project, const std::string &name, const std::string &path) {
+    Text json;
+    call([&](auto **e) { return incus_file_info(host_, project.c_str(), name.c_str(), path.c_str(), &json.p, e); });
+    return json.p;
+  }
+  std::string file_list(const std::string &project, const std::string &name, const std::string &path) {
+    Text json;
+    call([&](auto **e) { return incus_file_list(host_, project.c_str(), name.c_str(), path.c_str(), &json.p, e); });
+    return json.p;
+  }
+  void file_make_directory(const std::string &project, const std::string &name, const std::string &path, const std::string &options) {
+    call([&](auto **e) { return incus_file_make_directory(host_, project.c_str(), name.c_str(), path.c_str(), options.c_str(), e); });
+  }
+  void file_make_symlink(const std::string &project, const std::string &name, const std::string &path, const std::string &target) {
+    call([&](auto **e) { return incus_file_make_symlink(host_, project.c_str(), name.c_str(), path.c_str(), target.c_str(), e); });
+  }
+  void file_remove(const std::string &project, const std::string &name, const std::string &path, bool recursive) {
+    call([&](auto **e) { return incus_file_remove(host_, project.c_str(), name.c_str(), path.c_str(), recursive, e); });
+  }
   py::tuple exec_run(const std::string &project, const std::string &name, const std::string &request, const py::bytes &input) {
     int code = -1;
     Text out, errors;
@@ -327,6 +363,15 @@ PYBIND11_MODULE(_native, m) {
       .def("export_image", &Host::export_image)
       .def("launch", &Host::launch)
       .def("console_log", &Host::console_log)
+      .def("file_read", &Host::file_read)
+      .def("file_write", &Host::file_write)
+      .def("file_pull", &Host::file_pull)
+      .def("file_push", &Host::file_push)
+      .def("file_info", &Host::file_info)
+      .def("file_list", &Host::file_list)
+      .def("file_make_directory", &Host::file_make_directory)
+      .def("file_make_symlink", &Host::file_make_symlink)
+      .def("file_remove", &Host::file_remove)
       .def("exec_run", &Host::exec_run)
       .def("exec_start", &Host::exec_start)
       .def("listen", &Host::listen)

@@ -7,6 +7,7 @@
 
 #include <incus/error.h>
 #include <incus/event.h>
+#include <incus/file.h>
 #include <incus/host.h>
 #include <incus/image.h>
 #include <incus/instance.h>

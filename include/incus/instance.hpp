@@ -171,6 +171,22 @@ private:
   bool open_ = true;
 };
 
+/// A file, directory or symbolic link in an instance.
+struct FileInfo {
+  std::string type;        ///< "file", "directory" or "symlink"
+  std::uint32_t uid = 0, gid = 0; ///< as the guest sees them
+  std::uint32_t mode = 0;  ///< permissions
+  std::int64_t size = 0;   ///< of a regular file
+  Time modified_at;
+};
+
+/// How a file or directory is made; owner and mode are for new ones.
+struct FileOptions {
+  std::optional<std::uint32_t> uid, gid; ///< default: the guest's root
+  std::optional<std::uint32_t> mode;     ///< default: 0644, directories 0755
+  bool append = false;     ///< at the end of a file that is there
+};
+
 /// How far a start must have come for wait_ready.
 enum class ReadyLevel {
   exec,    ///< a command can be run in it
@@ -220,6 +236,24 @@ public:
   /// What its console printed since it started, the last 128 KiB at most (GET .../console?type=log).
   std::string console_log() const;
   void clear_console_log();
+
+  /// Files, running or stopped. Paths are the guest's; links are resolved inside it. Errors: not_found, invalid_argument (a device, a
+  /// directory where a file is meant), conflict (a directory that is not empty), no_space.
+  FileInfo file_info(const std::string &path) const; ///< of a link itself
+  std::string read_file(const std::string &path) const;
+  /// Writes its content to a descriptor; returns how many bytes.
+  std::int64_t pull_file(const std::string &path, int to_fd) const;
+  void write_file(const std::string &path, const std::string &content, const FileOptions &options = {});
+  /// Writes what a descriptor gives until its end. With a pipe or socket nothing is held in memory.
+  void push_file(const std::string &path, int from_fd, const FileOptions &options = {});
+  std::vector<std::string> list_directory(const std::string &path) const; ///< names, sorted
+  void make_directory(const std::string &path, const FileOptions &options = {}); ///< one that is there stays as it is
+  void make_symlink(const std::string &path, const std::string &target);
+  std::string read_symlink(const std::string &path) const; ///< where it leads, as an absolute path
+  /// A file, a link or an empty directory; with `recursive` a directory with all that is in it.
+  void remove_file(const std::string &path, bool recursive = false);
+  /// A connected socket with an SFTP server (version 3) of the instance behind it; the caller closes it.
+  int open_sftp() const;
 
   Operation create_snapshot(const SnapshotCreate &request);
   std::vector<SnapshotInfo> snapshots() const;

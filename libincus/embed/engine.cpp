@@ -75,7 +75,8 @@ void Engine::wire(const std::string &directory, std::span<const storage::DriverI
       [this](const std::string &action, const std::string &source, const std::string &project, json::object context) {
         events_.lifecycle(action, source, project, std::move(context));
       },
-      [this](const std::string &description, const std::string &, std::function<void()> task) { background(description, std::move(task)); }});
+      [this](const std::string &description, const std::string &, std::function<void()> task) { background(description, std::move(task)); },
+      directory.empty() ? mock::file_servers() : instance::file_helpers(helper_path("incus-files"), directory_->lock_fd())});
 }
 
 /// What every host has: its one member, the default project, and that project's default profile.
@@ -120,6 +121,7 @@ void Engine::close() {
     std::unique_lock lock(background_mutex_);
     background_idle_.wait(lock, [&] { return background_ == 0; });
   }
+  instances_->close_files();
   if (options_.auto_destroy) instances_->destroy_all();
   events_.close();
   // Stores are closed before a directory that goes with the host is removed.

@@ -177,6 +177,7 @@ void Manager::remove_claimed(const db::InstanceRow &r) {
   std::string pool;
   for (auto &v : db::volumes(ctx_.global))
     if (v.type == 0 && v.project == r.project && v.name == r.name) pool = v.pool;
+  Files::Hold no_sessions(files_, r.id);
   db::Intent intent(ctx_.journal, "instance.remove", where(r, pool));
   ctx_.global.transaction([&] {
     db::delete_instance(ctx_.global, r.id);
@@ -240,6 +241,7 @@ void Manager::rename(const std::string &project, const std::string &name, const 
   if (root.driver->exists({storage::VolumeType::container, text(data, "new_store")}))
     base::fail(ErrorCode::conflict, "cannot rename instance {}: pool {} holds a volume called {} that no instance owns", base::quoted(name), base::quoted(root.pool),
                base::quoted(text(data, "new_store")));
+  Files::Hold no_sessions(files_, r.id);
   db::Intent intent(ctx_.journal, "instance.rename", data);
   move_traces(data, true);
   ctx_.global.transaction([&] {

@@ -14,7 +14,7 @@ namespace incus::instance {
 
 namespace json = boost::json;
 
-Manager::Manager(Context ctx) : ctx_(std::move(ctx)), logs_(ctx_.directory.empty() ? "" : ctx_.directory + "/logs") {
+Manager::Manager(Context ctx) : ctx_(std::move(ctx)), logs_(ctx_.directory.empty() ? "" : ctx_.directory + "/logs"), files_(ctx_.files) {
   auto on = [this](const char *kind, void (Manager::*fn)(const json::object &)) {
     ctx_.journal.on(kind, [this, fn](const json::object &d) { (this->*fn)(d); });
   };

@@ -16,6 +16,7 @@
 #include "db/journal.hpp"
 #include "db/records.hpp"
 #include "image/store.hpp"
+#include "instance/files.hpp"
 #include "instance/logs.hpp"
 #include "instance/runtime.hpp"
 #include "storage/pools.hpp"
@@ -47,6 +48,7 @@ public:
     std::function<void(const std::string &, const std::string &, const std::string &, boost::json::object)> lifecycle;
     /// Runs a task on another thread, waited for at close.
     std::function<void(const std::string &description, const std::string &project, std::function<void()>)> background;
+    FileServerMaker files; ///< serves the files of an instance
   };
   explicit Manager(Context ctx);
 
@@ -108,6 +110,16 @@ public:
   void check_rebuild(const std::string &project, const std::string &name, const InstanceSource &source);
   /// A fresh root, from an image or empty; configuration and devices stay.
   void rebuild(const std::string &project, const std::string &name, const InstanceSource &source, const Report &report);
+
+  // Files (files.cpp).
+  /// Hands a request of helper/files/verbs.hpp to the instance's file server; its descriptors stay the caller's.
+  void send_files(const std::string &project, const std::string &name, const helper::Message &m);
+  /// Ends every file session: the host closes.
+  void close_files() { files_.close(); }
+  /// For who tells about files: action, instance URL.
+  void tell(const char *action, const std::string &project, const std::string &name, boost::json::object context) {
+    event(action, project, name, std::move(context));
+  }
 
   // Changing (update.cpp).
   /// `change` gets the current record and returns what to make of it; it may throw (precondition_failed).
@@ -177,6 +189,7 @@ private:
   StartSpec prepare_start(db::InstanceRow &row, const Expanded &e, Config &changes);
   bool can_idmap(int dirfd);
   storage::RootfsPlan prepare_rootfs(const db::InstanceRow &row, const Root &root, const storage::IdMap &map, Config &changes);
+  FilesPlace files_place(std::int64_t id, const std::string &name);
   storage::IdMap choose_map(const db::InstanceRow &row, const Expanded &e);
   void stop_claimed(const std::string &project, const std::string &name, const InstanceStateChange &change, bool keep_ephemeral);
   /// `action`: the lifecycle event it is told as; null: none. `keep`: it is to start again with the next daemon. False when it had been finished before.
@@ -201,6 +214,7 @@ private:
 
   Context ctx_;
   Logs logs_;
+  Files files_;
   std::mutex mutex_;
   std::condition_variable released_;
   std::map<std::string, std::string> claims_; ///< PROJECT/NAME -> what is being done

@@ -103,6 +103,8 @@ public:
   virtual void unfreeze(const Key &key) = 0;
   virtual Power power(const Key &key) = 0;
   virtual std::optional<Started> running(const Key &key) = 0;
+  /// A descriptor of its init, for who enters its namespaces; none in memory. Throws conflict when it does not run.
+  virtual base::Fd init(const Key &key) = 0;
   /// cpu, memory, processes, network, pid, started_at; status and disk are the caller's.
   virtual InstanceState state(const Key &key) = 0;
   virtual std::unique_ptr<Exec> exec(ExecSpec spec) = 0;

@@ -217,6 +217,7 @@ void Manager::restore(const std::string &project, const std::string &name, const
     finish_stopped(key_of(r), "instance-stopped");
   }
   {
+    Files::Hold no_sessions(files_, r.id);
     db::Intent intent(ctx_.journal, "instance.restore", {{"id", r.id}, {"store", root.volume.name}, {"pool", root.pool}, {"token", token}});
     ops.restore_prepare(root.volume, snapshot, [&](std::uint64_t done, std::uint64_t total) { report("copy", done, total); });
     ctx_.global.transaction([&] { db::update_instance(ctx_.global, fresh); });

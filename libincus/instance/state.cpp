@@ -138,6 +138,7 @@ void Manager::start_claimed(const std::string &project, const std::string &name,
   if (is_live(r.id)) base::fail(ErrorCode::conflict, "cannot start instance {}: The instance is already running", base::quoted(name));
   auto e = expand(r);
   check_expanded(r, e, false);
+  Files::Hold no_sessions(files_, r.id);
   Config changes;
   auto spec = prepare_start(r, e, changes);
   json::array interfaces;
@@ -184,6 +185,7 @@ bool Manager::finish_stopped(const Key &key, const char *action, bool keep) {
     if (keep) kept_.insert(key.id);
     released_.notify_all();
   }
+  files_.end(key.id);
   if (!keep) ctx_.global.transaction([&] { db::set_instance_config(ctx_.global, key.id, {{"volatile.last_state.power", "STOPPED"}}); });
   if (action) event(action, was.project, was.name);
   return true;
@@ -279,6 +281,8 @@ void Manager::on_rebooted(const Key &key, const Started &started) {
     it->second.started = started;
     live = it->second;
   }
+  // Sessions are of the life that ended.
+  ctx_.background("Ending file sessions", live.project, [this, id = key.id] { files_.end(id); });
   event("instance-restarted", live.project, live.name);
 }
 

@@ -140,6 +140,12 @@ public:
     return it->second.started;
   }
 
+  base::Fd init(const Key &key) override {
+    std::lock_guard lock(mutex_);
+    find(key);
+    return {};
+  }
+
   InstanceState state(const Key &key) override {
     std::lock_guard lock(mutex_);
     InstanceState s;

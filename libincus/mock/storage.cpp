@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Storage drivers that keep the names of volumes and snapshots, and nothing in them.
+// Storage drivers that keep volumes and snapshots as trees in memory.
 #include <map>
 #include <mutex>
-#include <set>
 
 #include "base/error.hpp"
 #include "base/names.hpp"
@@ -19,12 +18,15 @@ using storage::VolumeType;
 constexpr std::uint64_t volume_bytes = 1 << 20;
 constexpr std::uint64_t pool_bytes = std::uint64_t{1} << 40, pool_inodes = 1 << 26;
 
+using Tree = std::shared_ptr<files::Vfs>;
+
 struct Volume {
-  std::set<std::string> snapshots;
+  Tree tree;
+  std::map<std::string, Tree> snapshots;
   std::string restoring; ///< snapshot whose copy waits for restore_commit()
 };
 
-class MemoryDriver : public storage::Driver, public storage::SnapshotOps {
+class MemoryDriver : public storage::Driver, public storage::SnapshotOps, public Trees {
 public:
   explicit MemoryDriver(const storage::DriverContext &c) : pool_(c.pool), directory_(c.directory) {}
 
@@ -60,27 +62,31 @@ public:
     return out;
   }
 
+  Tree tree(const VolumeRef &vol) override {
+    std::lock_guard lock(mutex_);
+    return get(vol).tree;
+  }
+
   void create_empty(const VolumeRef &vol) override {
     std::lock_guard lock(mutex_);
-    add(vol);
+    add(vol, make_tree(false));
   }
 
   void create_image(const VolumeRef &image, const std::function<void(int)> &) override {
     std::lock_guard lock(mutex_);
-    add(image);
+    add(image, make_tree(true));
   }
 
   void create_from_image(const VolumeRef &vol, const VolumeRef &image, const storage::Progress &) override {
     std::lock_guard lock(mutex_);
-    get(image);
-    add(vol);
+    add(vol, copy_tree(get(image).tree));
   }
 
   void create_copy(const VolumeRef &vol, const VolumeRef &source, const std::optional<std::string> &snapshot, const storage::Progress &) override {
     std::lock_guard lock(mutex_);
     auto &from = get(source);
     if (snapshot) need(from, source, *snapshot);
-    add(vol);
+    add(vol, copy_tree(snapshot ? from.snapshots.at(*snapshot) : from.tree));
   }
 
   void remove_volume(const VolumeRef &vol) override {
@@ -130,13 +136,15 @@ public:
   // Snapshots.
   void create(const VolumeRef &vol, const std::string &snapshot, const storage::Progress &) override {
     std::lock_guard lock(mutex_);
-    if (!get(vol).snapshots.insert(snapshot).second) exists_already(vol.name + "/" + snapshot);
+    auto &v = get(vol);
+    if (!v.snapshots.emplace(snapshot, copy_tree(v.tree)).second) exists_already(vol.name + "/" + snapshot);
   }
 
   void copy(const VolumeRef &vol, const VolumeRef &source, const std::string &snapshot, const storage::Progress &) override {
     std::lock_guard lock(mutex_);
-    need(get(source), source, snapshot);
-    if (!get(vol).snapshots.insert(snapshot).second) exists_already(vol.name + "/" + snapshot);
+    auto &from = get(source);
+    need(from, source, snapshot);
+    if (!get(vol).snapshots.emplace(snapshot, copy_tree(from.snapshots.at(snapshot))).second) exists_already(vol.name + "/" + snapshot);
   }
 
   void remove(const VolumeRef &vol, const std::string &snapshot) override {
@@ -152,15 +160,18 @@ public:
       return;                                                   // done already
     }
     if (v.snapshots.count(new_name)) exists_already(vol.name + "/" + new_name);
-    v.snapshots.erase(snapshot);
-    v.snapshots.insert(new_name);
+    auto node = v.snapshots.extract(snapshot);
+    node.key() = new_name;
+    v.snapshots.insert(std::move(node));
   }
 
   std::vector<std::string> list(const VolumeRef &vol) override {
     std::lock_guard lock(mutex_);
     auto it = volumes_.find(id(vol));
     if (it == volumes_.end()) return {};
-    return {it->second.snapshots.begin(), it->second.snapshots.end()};
+    std::vector<std::string> out;
+    for (auto &[name, tree] : it->second.snapshots) out.push_back(name);
+    return out;
   }
 
   std::uint64_t usage(const VolumeRef &vol, const std::string &snapshot) override {
@@ -176,7 +187,13 @@ public:
     v.restoring = snapshot;
   }
 
-  void restore_commit(const VolumeRef &vol) override { restore_abandon(vol); }
+  void restore_commit(const VolumeRef &vol) override {
+    std::lock_guard lock(mutex_);
+    auto it = volumes_.find(id(vol));
+    if (it == volumes_.end()) return;
+    auto from = std::exchange(it->second.restoring, {});
+    if (auto s = it->second.snapshots.find(from); s != it->second.snapshots.end()) it->second.tree = copy_tree(s->second);
+  }
 
   void restore_abandon(const VolumeRef &vol) override {
     std::lock_guard lock(mutex_);
@@ -191,8 +208,8 @@ private:
     base::fail(ErrorCode::already_exists, "volume {} of pool {} exists already", base::quoted(name), base::quoted(pool_));
   }
 
-  void add(const VolumeRef &vol) {
-    if (!volumes_.emplace(id(vol), Volume{}).second) exists_already(vol.name);
+  void add(const VolumeRef &vol, Tree tree) {
+    if (!volumes_.emplace(id(vol), Volume{std::move(tree), {}, {}}).second) exists_already(vol.name);
   }
 
   Volume &get(const VolumeRef &vol) {

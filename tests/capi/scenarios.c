@@ -111,6 +111,46 @@ static const char *instances(incus_host *host) {
   return NULL;
 }
 
+static const char *files(incus_host *host) {
+  incus_error *err = NULL;
+  char *text = NULL;
+  size_t size = 0;
+  int64_t pulled = 0;
+  int fd = -1, ends[2];
+  char buffer[8];
+  OK(incus_instance_launch(host, NULL, "f1", "busy", NULL, INCUS_READY_EXEC, 30000, NULL, &err));
+  OK(incus_file_write(host, NULL, "f1", "/tmp/a", "a\0b", 3, "{\"uid\":7,\"mode\":416}", &err));
+  OK(incus_file_write(host, NULL, "f1", "/tmp/a", "!", 1, "{\"append\":true}", &err));
+  OK(incus_file_read(host, NULL, "f1", "/tmp/a", &text, &size, &err));
+  IS(size == 4 && memcmp(text, "a\0b!", 5) == 0);
+  incus_string_free(text);
+  OK(incus_file_info(host, NULL, "f1", "/tmp/a", &text, &err));
+  IS(strstr(text, "\"uid\":7") && strstr(text, "\"mode\":416") && has(text, "\"type\":\"file\""));
+  FAILS(INCUS_ERROR_INVALID_ARGUMENT, "group", incus_file_write(host, NULL, "f1", "/tmp/a", "", 0, "{\"group\":1}", &err));
+  FAILS(INCUS_ERROR_NOT_FOUND, "/none", incus_file_read(host, NULL, "f1", "/none", &text, NULL, &err));
+  OK(incus_file_make_directory(host, NULL, "f1", "/tmp/d", NULL, &err));
+  OK(incus_file_make_symlink(host, NULL, "f1", "/tmp/d/l", "../a", &err));
+  OK(incus_file_list(host, NULL, "f1", "/tmp/d", &text, &err));
+  IS(has(text, "[\"l\"]"));
+  IS(pipe(ends) == 0 && write(ends[1], "pushed", 6) == 6);
+  close(ends[1]);
+  OK(incus_file_push(host, NULL, "f1", "/tmp/d/p", ends[0], NULL, &err));
+  close(ends[0]);
+  IS(pipe(ends) == 0);
+  OK(incus_file_pull(host, NULL, "f1", "/tmp/d/p", ends[1], &pulled, &err));
+  IS(pulled == 6 && read(ends[0], buffer, sizeof buffer) == 6 && memcmp(buffer, "pushed", 6) == 0);
+  close(ends[0]);
+  close(ends[1]);
+  FAILS(INCUS_ERROR_CONFLICT, "not empty", incus_file_remove(host, NULL, "f1", "/tmp/d", 0, &err));
+  OK(incus_file_remove(host, NULL, "f1", "/tmp/d", 1, &err));
+  OK(incus_file_sftp(host, NULL, "f1", &fd, &err));
+  IS(write(fd, "\0\0\0\5\1\0\0\0\3", 9) == 9 && read(fd, buffer, 5) == 5 && buffer[4] == 2);
+  close(fd);
+  OK(incus_instance_stop(host, NULL, "f1", 1, -1, NULL, &err));
+  OK(incus_instance_delete(host, NULL, "f1", NULL, &err));
+  return NULL;
+}
+
 static const char *exec_on_descriptors(incus_host *host) {
   incus_error *err = NULL;
   incus_exec *exec = NULL;
@@ -207,6 +247,7 @@ const char *scenario_program(const char *uri, const char *image, const char *fol
   int calls = 0, lines = 0;
   const char *bad = prepare(uri, image, &calls, &lines, &host);
   if (!bad) bad = instances(host);
+  if (!bad) bad = files(host);
   if (!bad) bad = exec_on_descriptors(host);
   if (!bad) bad = operations_and_events(host);
   if (!bad) bad = everything_else(host, folder);

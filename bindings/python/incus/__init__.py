@@ -41,6 +41,7 @@ from .operation import Operation, Operations
 from .records import (
     Event,
     ExecResult,
+    FileInfo,
     ImageAliasInfo,
     ImageInfo,
     InstanceFull,
@@ -68,6 +69,7 @@ __all__ = [
     "Event",
     "EventListener",
     "ExecResult",
+    "FileInfo",
     "ExecSession",
     "Forbidden",
     "Host",

@@ -12,7 +12,7 @@ from . import _native
 from ._session import Scope, name_of, part
 from .errors import CommandFailed, Conflict
 from .operation import Operation
-from .records import Config, Devices, ExecResult, InstanceFull, InstanceInfo, InstanceState, SnapshotInfo, format_time
+from .records import Config, Devices, ExecResult, FileInfo, InstanceFull, InstanceInfo, InstanceState, SnapshotInfo, format_time, parse
 
 Level = Literal["exec", "booted", "network"]
 FileLike = Union[int, IO[Any], None]
@@ -31,6 +31,10 @@ def _finish(native: _native.Operation, wait: bool) -> Optional[Operation]:
         return op
     op.wait()
     return None
+
+
+def _file_options(uid: Optional[int], gid: Optional[int], mode: Optional[int], append: bool) -> str:
+    return json.dumps({"uid": uid, "gid": gid, "mode": mode, "append": append})
 
 
 def _command(command: Sequence[str]) -> List[str]:
@@ -360,6 +364,48 @@ class Instance:
             request.update(width=width, height=height)
         fds = [-1 if f is None else f if isinstance(f, int) else f.fileno() for f in (stdin, stdout, stderr)]
         return ExecSession(self._scope.session.native.exec_start(self._scope.project, self._name, json.dumps(request), *fds))
+
+    def read_file(self, path: str) -> bytes:
+        """The content of a file of the guest, running or stopped. Links are resolved inside it. NotFound."""
+        return self._scope.session.native.file_read(self._scope.project, self._name, path)
+
+    def write_file(
+        self, path: str, data: bytes, *, uid: Optional[int] = None, gid: Optional[int] = None, mode: Optional[int] = None, append: bool = False
+    ) -> None:
+        """Makes or replaces a file; owner and mode (as in 0o644) are those of a new one. With `append` the file must be there."""
+        self._scope.session.native.file_write(self._scope.project, self._name, path, bytes(data), _file_options(uid, gid, mode, append))
+
+    def pull_file(self, path: str, to: Union[int, IO[bytes]]) -> int:
+        """Writes a file's content to a descriptor or file of the caller; how many bytes."""
+        return self._scope.session.native.file_pull(self._scope.project, self._name, path, to if isinstance(to, int) else to.fileno())
+
+    def push_file(
+        self, path: str, source: Union[int, IO[bytes]], *, uid: Optional[int] = None, gid: Optional[int] = None, mode: Optional[int] = None
+    ) -> None:
+        """As write_file(), of what a descriptor or file of the caller gives until its end."""
+        fd = source if isinstance(source, int) else source.fileno()
+        self._scope.session.native.file_push(self._scope.project, self._name, path, fd, _file_options(uid, gid, mode, False))
+
+    def file_info(self, path: str) -> FileInfo:
+        """Type, owner, mode, size and time of a path; a link is not followed. NotFound."""
+        return parse(FileInfo, json.loads(self._scope.session.native.file_info(self._scope.project, self._name, path)))
+
+    def list_directory(self, path: str) -> List[str]:
+        """The names in a directory, sorted."""
+        names: List[str] = json.loads(self._scope.session.native.file_list(self._scope.project, self._name, path))
+        return names
+
+    def make_directory(self, path: str, *, uid: Optional[int] = None, gid: Optional[int] = None, mode: Optional[int] = None) -> None:
+        """Makes a directory; one that is there stays as it is."""
+        self._scope.session.native.file_make_directory(self._scope.project, self._name, path, _file_options(uid, gid, mode, False))
+
+    def make_symlink(self, path: str, target: str) -> None:
+        """Makes a symbolic link. AlreadyExists."""
+        self._scope.session.native.file_make_symlink(self._scope.project, self._name, path, target)
+
+    def remove_file(self, path: str, *, recursive: bool = False) -> None:
+        """Removes a file, a link or an empty directory (Conflict when it is not empty); with `recursive` a directory with all in it."""
+        self._scope.session.native.file_remove(self._scope.project, self._name, path, recursive)
 
     def console_log(self) -> bytes:
         """What its console printed since it started, the last 128 KiB at most."""

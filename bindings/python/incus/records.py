@@ -334,6 +334,18 @@ class InstanceState:
 
 
 @dataclass
+class FileInfo:
+    """A path in an instance. `type` is "file", "directory" or "symlink"; owner as the guest sees it."""
+
+    type: str = ""
+    uid: int = 0
+    gid: int = 0
+    mode: int = 0
+    size: int = 0
+    modified_at: Optional[datetime] = None
+
+
+@dataclass
 class InstanceInfo:
     """GET /1.0/instances/{name}. `status` is "Stopped", "Running", "Frozen" or "Error"."""
 

@@ -98,6 +98,8 @@ private:
 
 } // namespace
 
+base::Fd LxcRuntime::init(const Key &key) { return need(key, "reach the files of")->now()->init.dup(); }
+
 std::unique_ptr<Exec> LxcRuntime::exec(ExecSpec spec) {
   auto e = need(spec.key, "run a command in");
   auto &r = spec.request;

@@ -63,6 +63,7 @@ public:
   void unfreeze(const Key &key) override;
   Power power(const Key &key) override;
   std::optional<Started> running(const Key &key) override;
+  base::Fd init(const Key &key) override;
   InstanceState state(const Key &key) override;
   std::unique_ptr<Exec> exec(ExecSpec spec) override;
   std::unique_ptr<Exec> console(ConsoleSpec spec) override;

@@ -61,6 +61,7 @@ void Manager::rebuild(const std::string &project, const std::string &name, const
   if (image) ctx_.images.ensure_volume(*image, root.pool, [&](std::uint64_t done, std::uint64_t total) { report("unpack", done, total); });
   // Names of instances hold no '.'.
   storage::VolumeRef beside{container, root.volume.name + ".rebuild"};
+  Files::Hold no_sessions(files_, r.id);
   db::Intent intent(ctx_.journal, "instance.rebuild", {{"id", r.id}, {"store", root.volume.name}, {"beside", beside.name}, {"pool", root.pool}, {"token", token}});
   if (image)
     root.driver->create_from_image(beside, {storage::VolumeType::image, image->fingerprint},

@@ -62,6 +62,9 @@ struct ImageImport {
   bool public_ = false;
   std::string filename;          ///< recorded name; empty: the file's own
   bool reuse = false;            ///< move aliases that exist already instead of refusing
+  std::optional<std::vector<std::string>> profiles; ///< of instances made from it; absent: {"default"}
+  std::optional<Time> expires_at; ///< overrides that of metadata.yaml
+  std::string fingerprint;       ///< what it must turn out to be; empty: anything
 };
 
 /// An image in the store. A handle: cheap to copy, thread-safe.

@@ -106,7 +106,9 @@ template <> struct Record<ImageUpdate> {
 template <> struct Record<ImageImport> {
   using T = ImageImport;
   static constexpr auto fields = std::make_tuple(field("alias", &T::alias), field("aliases", &T::aliases), field("properties", &T::properties),
-                                                 field("public", &T::public_), field("filename", &T::filename), field("reuse", &T::reuse));
+                                                 field("public", &T::public_), field("filename", &T::filename), field("reuse", &T::reuse),
+                                                 field_opt("profiles", &T::profiles), field_opt("expires_at", &T::expires_at),
+                                                 field_opt("fingerprint", &T::fingerprint));
 };
 template <> struct Record<ImageInfo> {
   using T = ImageInfo;

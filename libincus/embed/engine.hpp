@@ -8,6 +8,7 @@
 
 #include "api/door.hpp"
 #include "embed/events.hpp"
+#include "embed/image_secrets.hpp"
 #include "embed/operations.hpp"
 #include "embed/state_dir.hpp"
 #include "image/store.hpp"
@@ -55,6 +56,12 @@ private:
   api::Reply change_volume(api::Request &q, bool patch);
   api::Reply change_volume_snapshot(api::Request &q, bool patch);
   api::Reply change_snapshot(api::Request &q, bool patch);
+  // images.cpp, image_sharing.cpp
+  ImageInfo visible_image(const api::Request &q, const std::string &name);
+  bool open_with_secret(const std::string &project, const std::string &fingerprint, const std::string &secret);
+  api::Reply image_from_source(api::Request &q, const boost::json::object &source);
+  api::Reply publish_image(api::Request &q, bool snapshot, const std::string &source);
+  void image_came(TaskOperation &op, const std::string &project, const std::string &fingerprint, const std::vector<ImageAliasInfo> &aliases);
   ProfileInfo profile_info(const std::string &project, const std::string &name);
   void change_profile(const std::string &project, const std::string &name, const std::function<ProfileUpdate(const ProfileInfo &)> &change);
 
@@ -71,6 +78,7 @@ private:
   mock::Runtime *mock_ = nullptr;
   std::unique_ptr<instance::Manager> instances_;
   EventHub events_;
+  ImageSecrets image_secrets_;
   std::unique_ptr<Operations> operations_;
   std::mutex background_mutex_;
   std::condition_variable background_idle_;

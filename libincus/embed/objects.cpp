@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Images, profiles and storage pools.
+// Profiles and storage pools.
 #include <boost/json.hpp>
 
 #include "api/records.hpp"
@@ -25,104 +25,9 @@ template <class T, class F> api::Reply listing(const api::Request &q, const std:
   return {std::move(out), {}, {}};
 }
 
-Etag etag(const ImageInfo &i) { return etag_of({i.public_, i.auto_update, api::to_json(i.properties), api::to_json(i.expires_at), api::to_json(i.profiles)}); }
-Etag etag(const ImageAliasInfo &a) { return etag_of({a.name, a.target, a.description}); }
 Etag etag(const ProfileInfo &p) { return etag_of({api::to_json(p.config), p.description, api::to_json(p.devices)}); }
 Etag etag(const StoragePoolInfo &p) { return etag_of({p.name, p.driver, p.description, api::to_json(p.config)}); }
 } // namespace
-
-api::Reply Engine::images_get(api::Request &q) {
-  return listing(q, images_->list(q.project()), "/1.0/images/", [](auto &i) { return i.fingerprint; });
-}
-
-api::Reply Engine::images_post(api::Request &q) {
-  auto how = api::from_json<ImageImport>(q.body);
-  OperationSpec s;
-  s.description = "Importing image";
-  s.project = q.project();
-  s.may_cancel = true;
-  auto request = std::make_shared<api::Request>(std::move(q));
-  return async(std::move(s), [this, request, how](TaskOperation &op) {
-    auto fingerprint = images_->import(request->project(), *request, how, [&](std::uint64_t done, std::uint64_t total) { op.progress("read", done, total); });
-    op.add_resource("images", "/1.0/images/" + fingerprint);
-    op.set_metadata("fingerprint", json::string(fingerprint));
-    op.set_metadata("size", images_->info(request->project(), fingerprint).size);
-    events_.lifecycle("image-created", "/1.0/images/" + fingerprint, request->project());
-  });
-}
-
-api::Reply Engine::image_get(api::Request &q) {
-  auto i = images_->info(q.project(), q.path[0]);
-  return {api::to_json(i), etag(i), {}};
-}
-
-api::Reply Engine::image_put(api::Request &q) {
-  auto i = images_->info(q.project(), q.path[0]);
-  check_match(q.if_match, etag(i), "image " + base::quoted(q.path[0]));
-  images_->update(q.project(), q.path[0], api::from_json<ImageUpdate>(q.body));
-  events_.lifecycle("image-updated", "/1.0/images/" + i.fingerprint, q.project());
-  return {};
-}
-
-api::Reply Engine::image_delete(api::Request &q) {
-  auto i = images_->info(q.project(), q.path[0]);
-  OperationSpec s;
-  s.description = "Deleting image";
-  s.project = q.project();
-  s.resources["images"] = {"/1.0/images/" + i.fingerprint};
-  return async(std::move(s), [this, project = q.project(), fingerprint = i.fingerprint](TaskOperation &) {
-    images_->remove(project, fingerprint);
-    events_.lifecycle("image-deleted", "/1.0/images/" + fingerprint, project);
-  });
-}
-
-api::Reply Engine::image_export_get(api::Request &q) {
-  return {images_->export_to(q.project(), q.path[0], q.stream("metadata"), q.stream("rootfs")), {}, {}};
-}
-
-api::Reply Engine::aliases_get(api::Request &q) {
-  return listing(q, images_->aliases(q.project()), "/1.0/images/aliases/", [](auto &a) { return a.name; });
-}
-
-api::Reply Engine::aliases_post(api::Request &q) {
-  auto a = api::from_json<ImageAliasInfo>(q.body);
-  images_->create_alias(q.project(), a);
-  events_.lifecycle("image-alias-created", "/1.0/images/aliases/" + a.name, q.project());
-  return {};
-}
-
-api::Reply Engine::alias_get(api::Request &q) {
-  auto a = images_->alias(q.project(), q.path[0]);
-  return {api::to_json(a), etag(a), {}};
-}
-
-api::Reply Engine::alias_put(api::Request &q) {
-  check_match(q.if_match, etag(images_->alias(q.project(), q.path[0])), "image alias " + base::quoted(q.path[0]));
-  images_->update_alias(q.project(), q.path[0], api::from_json<ImageAliasInfo>(q.body));
-  return {};
-}
-
-api::Reply Engine::alias_patch(api::Request &q) {
-  auto now = images_->alias(q.project(), q.path[0]);
-  check_match(q.if_match, etag(now), "image alias " + base::quoted(q.path[0]));
-  auto patch = api::from_json<ImageAliasInfo>(q.body);
-  auto &o = q.body.as_object();
-  if (o.contains("target")) now.target = patch.target;
-  if (o.contains("description")) now.description = patch.description;
-  images_->update_alias(q.project(), q.path[0], now);
-  return {};
-}
-
-api::Reply Engine::alias_post(api::Request &q) {
-  images_->rename_alias(q.project(), q.path[0], api::from_json<api::Rename>(q.body).name);
-  return {};
-}
-
-api::Reply Engine::alias_delete(api::Request &q) {
-  images_->delete_alias(q.project(), q.path[0]);
-  events_.lifecycle("image-alias-deleted", "/1.0/images/aliases/" + q.path[0], q.project());
-  return {};
-}
 
 namespace {
 ProfileInfo to_info(db::Connection &c, const db::ProfileRow &row) {

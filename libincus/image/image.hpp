@@ -12,6 +12,7 @@
 
 #include "base/fd.hpp"
 #include "base/log.hpp"
+#include "storage/rootfs.hpp"
 
 namespace incus::image {
 
@@ -65,6 +66,21 @@ void unpack(const std::string &helper, int image, int rootfs, bool squashfs, int
 /// Packs an unpacked image directory (metadata.yaml and rootfs/, templates/) into `out` as an uncompressed tar (pax), everything kept;
 /// runs in the helper. Deterministic for the same tree.
 void pack(const std::string &helper, int dirfd, int out);
+
+/// The root of an instance, as it is to become an image.
+struct Publication {
+  std::string volume;          ///< directory that may hold templates/
+  storage::RootfsPlan rootfs;
+  storage::IdMap ids;          ///< that owners on disk have; empty: the guest's
+  std::string metadata_yaml;
+  std::string compression;     ///< as check_compression() gives it
+};
+/// Packs it into `out` as pack() does.
+void publish(const std::string &helper, const Publication &p, int out, const std::function<void(std::uint64_t, std::uint64_t)> &progress = {});
+/// "gzip", "zstd -7", "none": a name and maybe a level; throws invalid_argument. Empty: the default. What comes back is the helper's form.
+std::string check_compression(const std::string &text);
+/// The text of a metadata.yaml that parse_metadata() reads back the same.
+std::string format_metadata(const Metadata &m);
 
 /// Where image files stay: a directory, or memory for test://.
 class Files {

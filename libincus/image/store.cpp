@@ -143,6 +143,8 @@ std::string Store::import(const std::string &project, const api::Request &reques
   if (image < 0) base::fail(ErrorCode::invalid_argument, "no image was given: send a unified image, or metadata and rootfs");
 
   auto seen = inspect(ctx_.helper, image, rootfs, progress);
+  if (!how.fingerprint.empty() && how.fingerprint != seen.fingerprint)
+    base::fail(ErrorCode::corrupt, "the image is not the one that was announced: its fingerprint is {}, not {}", seen.fingerprint, base::quoted(how.fingerprint));
   db::ImageRow row;
   row.project = project;
   row.fingerprint = seen.fingerprint;
@@ -156,7 +158,8 @@ std::string Store::import(const std::string &project, const api::Request &reques
   row.uploaded_at = base::now();
   row.properties = seen.metadata.properties;
   for (auto &[k, v] : how.properties) row.properties[k] = v;
-  row.profiles = {"default"};
+  row.profiles = how.profiles.value_or(std::vector<std::string>{"default"});
+  if (how.expires_at) row.expires_at = *how.expires_at;
   if (!db::images(ctx_.global, project, row.fingerprint).empty())
     base::fail(ErrorCode::already_exists, "an image with fingerprint {} already exists", row.fingerprint);
 
@@ -171,6 +174,15 @@ std::string Store::import(const std::string &project, const api::Request &reques
   });
   intent.done();
   return row.fingerprint;
+}
+
+std::string Store::publish(const std::string &project, const Publication &p, const ImageImport &how, const Progress &progress) {
+  api::Request request;
+  base::Fd file(ctx_.scratch.empty() ? ::memfd_create("image", MFD_CLOEXEC) : ::open(ctx_.scratch.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+  if (!file) base::fail_errno(errno, "cannot make a temporary file for the image");
+  image::publish(ctx_.helper, p, file.get(), progress);
+  request.streams.push_back({"image", std::move(file)});
+  return import(project, request, how, progress);
 }
 
 bool Store::wanted_anywhere(const std::string &fingerprint) {
@@ -208,6 +220,50 @@ void Store::remove(const std::string &project, const std::string &name) {
   ctx_.global.transaction([&] { db::delete_image(ctx_.global, row.id); });
   drop_unused(row.fingerprint);
   intent.done();
+}
+
+namespace {
+/// What a file's name ends with, as its beginning tells.
+const char *ending(int fd) {
+  char h[265] = {};
+  auto n = ::pread(fd, h, sizeof h, 0);
+  std::string_view head(h, n < 0 ? 0 : static_cast<std::size_t>(n));
+  if (head.starts_with(std::string_view("\xfd" "7zXZ\0", 6))) return ".tar.xz";
+  if (head.starts_with("\x1f\x8b")) return ".tar.gz";
+  if (head.starts_with("BZh")) return ".tar.bz2";
+  if (head.starts_with("\x28\xb5\x2f\xfd")) return ".tar.zst";
+  if (head.starts_with("\x04\x22\x4d\x18")) return ".tar.lz4";
+  if (head.starts_with(std::string_view("\x5d\0\0", 3))) return ".tar.lzma";
+  if (head.starts_with("hsqs")) return ".squashfs";
+  if (head.starts_with("QFI\xfb")) return ".qcow2";
+  if (head.size() > 262 && head.substr(257, 5) == "ustar") return ".tar";
+  return "";
+}
+} // namespace
+
+std::vector<api::Reply::Body> Store::open_files(const std::string &project, const std::string &name) {
+  auto row = resolve(project, name);
+  auto [meta, root] = ctx_.files.open(row.fingerprint);
+  std::vector<api::Reply::Body> out;
+  auto add = [&](base::Fd fd, const char *part, const std::string &file) {
+    struct stat st;
+    if (::fstat(fd.get(), &st) != 0) base::fail_errno(errno, "cannot read image " + row.fingerprint);
+    api::Reply::Body b;
+    b.name = part;
+    b.filename = file;
+    b.size = st.st_size;
+    b.fd = std::move(fd);
+    out.push_back(std::move(b));
+  };
+  auto file = row.fingerprint + ending(meta.get());
+  if (!root) {
+    add(std::move(meta), "image", file);
+    return out;
+  }
+  auto rootfs = row.fingerprint + ending(root.get());
+  add(std::move(meta), "metadata", "meta-" + file);
+  add(std::move(root), row.type == "virtual-machine" ? "rootfs.img" : "rootfs", rootfs);
+  return out;
 }
 
 json::object Store::export_to(const std::string &project, const std::string &name, int metadata, int rootfs) {

@@ -44,6 +44,11 @@ public:
   /// Writes the files to the descriptors; returns {"split":bool,"rootfs_squashfs":bool}.
   boost::json::object export_to(const std::string &project, const std::string &name, int metadata, int rootfs);
 
+  /// Packs a root and stores it; returns the fingerprint. `how` as in import().
+  std::string publish(const std::string &project, const Publication &p, const ImageImport &how, const Progress &progress);
+  /// Its files for reading, with the names they are sent under.
+  std::vector<api::Reply::Body> open_files(const std::string &project, const std::string &name);
+
   std::vector<ImageAliasInfo> aliases(const std::string &project);
   ImageAliasInfo alias(const std::string &project, const std::string &name);
   void create_alias(const std::string &project, const ImageAliasInfo &a);

@@ -114,6 +114,14 @@ public:
   // Files (files.cpp).
   /// Hands a request of helper/files/verbs.hpp to the instance's file server; its descriptors stay the caller's.
   void send_files(const std::string &project, const std::string &name, const helper::Message &m);
+  /// Where the root of a stopped instance, or of a snapshot, can be read; for the time of the call.
+  struct RootView {
+    db::InstanceRow instance; ///< with the snapshot's configuration
+    std::string volume;       ///< directory with metadata.yaml and templates/
+    storage::RootfsPlan rootfs;
+    storage::IdMap ids;       ///< that owners on disk have; empty: the guest's
+  };
+  void with_root(const std::string &project, const std::string &name, const std::string &snapshot, const std::function<void(const RootView &)> &use);
   /// Ends every file session: the host closes.
   void close_files() { files_.close(); }
   /// For who tells about files: action, instance URL.
@@ -209,6 +217,7 @@ private:
   void recover_start(const boost::json::object &data);
   void recover_snapshot(const boost::json::object &data);
   void recover_snapshot_rename(const boost::json::object &data);
+  void recover_publish(const boost::json::object &data);
   void recover_restore(const boost::json::object &data);
   void recover_rebuild(const boost::json::object &data);
 

@@ -2,78 +2,23 @@
 #include "helper/files/enter.hpp"
 
 #include <cerrno>
-#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <fcntl.h>
-#include <grp.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "helper/unpack/common.hpp"
 #include "helper/unpack/sandbox.hpp"
+#include "helper/unpack/userns.hpp"
 
 namespace incus::files {
 
 namespace {
 
 std::string failure(const std::string &what) { return what + ": " + std::strerror(errno); }
-
-std::string become_root() {
-  if (::setgroups(0, nullptr) < 0 && errno != EPERM) return failure("cannot drop groups");
-  if (::setresgid(0, 0, 0) < 0 || ::setresuid(0, 0, 0) < 0) return failure("cannot become the guest's root");
-  return "";
-}
-
-bool write_file(const char *path, const std::string &text) {
-  int fd = ::open(path, O_WRONLY | O_CLOEXEC);
-  if (fd < 0) return false;
-  bool ok = ::write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size());
-  ::close(fd);
-  return ok;
-}
-
-/// A user namespace with the guest's map, in which owners on disk show as the guest's.
-int user_namespace(const std::vector<std::string> &map) {
-  std::string uids, gids;
-  for (auto &line : map) {
-    unsigned long host = 0, guest = 0, count = 0;
-    char kind = 0;
-    if (std::sscanf(line.c_str(), "%c %lu %lu %lu", &kind, &host, &guest, &count) != 4) continue;
-    (kind == 'u' ? uids : gids) += std::to_string(guest) + " " + std::to_string(host) + " " + std::to_string(count) + "\n";
-  }
-  int sync[2];
-  if (::pipe2(sync, O_CLOEXEC) < 0) return -1;
-  pid_t pid = ::fork();
-  if (pid == 0) {
-    char c = ::unshare(CLONE_NEWUSER) == 0 ? 0 : static_cast<char>(errno);
-    (void)!::write(sync[1], &c, 1);
-    for (;;) ::pause();
-  }
-  char c = EAGAIN;
-  int fd = -1;
-  if (pid > 0 && ::read(sync[0], &c, 1) == 1 && c == 0) {
-    char path[64];
-    std::snprintf(path, sizeof path, "/proc/%d/uid_map", pid);
-    bool ok = write_file(path, uids);
-    std::snprintf(path, sizeof path, "/proc/%d/gid_map", pid);
-    ok = ok && write_file(path, gids);
-    std::snprintf(path, sizeof path, "/proc/%d/ns/user", pid);
-    if (ok) fd = ::open(path, O_RDONLY | O_CLOEXEC);
-  }
-  int e = c ? c : errno;
-  ::close(sync[0]);
-  ::close(sync[1]);
-  if (pid > 0) {
-    ::kill(pid, SIGKILL);
-    ::waitpid(pid, nullptr, 0);
-  }
-  errno = e;
-  return fd;
-}
 
 std::string make_root(int dirfd) {
   try {
@@ -92,20 +37,20 @@ std::string enter_guest(int pidfd) {
     if (errno != EINVAL || ::setns(pidfd, CLONE_NEWNS) < 0) return failure("cannot enter the guest's namespaces");
   }
   if (::chdir("/") < 0) return failure("cannot enter the guest's root");
-  return become_root();
+  return unpack::become_root();
 }
 
 std::string enter_directory(const std::string &path, const std::vector<std::string> &map) {
   int ns = -1;
-  if (!map.empty() && (ns = user_namespace(map)) < 0) return failure("cannot make a user namespace of the guest's ids");
+  if (!map.empty() && (ns = unpack::user_namespace(map)) < 0) return failure("cannot make a user namespace of the guest's ids");
   int dir = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   if (dir < 0) return failure("cannot open " + path);
   if (auto e = make_root(dir); !e.empty()) return e;
   ::close(dir);
-  if (ns < 0) return become_root();
+  if (ns < 0) return unpack::become_root();
   if (::setns(ns, CLONE_NEWUSER) < 0) return failure("cannot take the guest's ids");
   ::close(ns);
-  return become_root();
+  return unpack::become_root();
 }
 
 std::string enter_overlay(const std::string &lower, const std::string &upper, const std::string &work) {
@@ -122,7 +67,7 @@ std::string enter_overlay(const std::string &lower, const std::string &upper, co
   if (dir < 0) return failure("cannot open the root");
   if (auto e = make_root(dir); !e.empty()) return e;
   for (int fd : {low, up, tmp, dir}) ::close(fd);
-  return become_root();
+  return unpack::become_root();
 }
 
 } // namespace incus::files

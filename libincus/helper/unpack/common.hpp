@@ -12,6 +12,7 @@ enum class Op : std::uint32_t {
   inspect = 1, ///< image[, rootfs]
   unpack = 2,  ///< target directory, image[, rootfs]; argument "squashfs" when the rootfs is one
   pack = 3,    ///< source directory, output file
+  publish = 4, ///< output file, metadata.yaml; arguments in main.cpp
   progress = 100, ///< done, total
   data = 101,     ///< a piece of metadata.yaml
   done = 102,     ///< type, compression, "squashfs" or ""

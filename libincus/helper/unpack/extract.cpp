@@ -193,6 +193,8 @@ void Writer::write_text(const std::string &path, const std::string &text, archiv
 void Writer::special(int parent, const std::string &name, const std::string &path, archive_entry *entry) {
   mode_t perm = archive_entry_perm(entry) & 07777;
   unsigned type = archive_entry_filetype(entry);
+  // A whiteout of overlayfs: an image has nothing below it to hide.
+  if (type == AE_IFCHR && archive_entry_rdevmajor(entry) == 0 && archive_entry_rdevminor(entry) == 0) return;
   auto make = [&] {
     switch (type) {
     case AE_IFLNK: return ::symlinkat(archive_entry_symlink(entry), parent, name.c_str());

@@ -140,6 +140,31 @@ void do_pack(const std::vector<int> &fds) {
   reply(Op::done, {"", "", ""});
 }
 
+/// An instance's root: compression, volume directory, "directory", path, ids... or "overlay", lower, upper.
+void do_publish(const helper::Message &m) {
+  auto &a = m.args;
+  if (a.size() < 4 || (a[2] == "overlay" && a.size() != 5)) fail("internal", "a malformed request");
+  Composition c;
+  c.volume = a[1];
+  c.metadata = m.fds[1];
+  if (a[2] == "overlay") {
+    c.lower = a[3];
+    c.upper = a[4];
+  } else {
+    c.rootfs = a[3];
+    c.map.assign(a.begin() + 4, a.end());
+  }
+  enter(c);
+  ::close(m.fds[1]);
+  drop_privileges(Keep::read);
+  die_with(sock);
+  int root = ::open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (root < 0) fail_errno(errno, "cannot open the root");
+  Progress progress;
+  unpack::pack(root, m.fds[0], [&](std::uint64_t n) { progress.at(n); }, a[0]);
+  reply(Op::done, {"", "", ""});
+}
+
 void serve(const helper::Message &m) {
   auto need = [&](std::size_t least, std::size_t most) {
     if (m.fds.size() < least || m.fds.size() > most) fail("internal", "a request came with " + std::to_string(m.fds.size()) + " descriptors");
@@ -148,6 +173,7 @@ void serve(const helper::Message &m) {
   case Op::inspect: need(1, 2); return do_inspect(m.fds);
   case Op::unpack: need(2, 3); return do_unpack(m.fds, !m.args.empty() && m.args[0] == "squashfs");
   case Op::pack: need(2, 2); return do_pack(m.fds);
+  case Op::publish: need(2, 2); return do_publish(m);
   default: fail("internal", "unknown request " + std::to_string(m.op));
   }
 }

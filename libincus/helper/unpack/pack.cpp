@@ -32,11 +32,12 @@ struct OwnFd {
 
 class Packer {
 public:
-  Packer(int out, const std::function<void(std::uint64_t)> &written) : out_(out), written_(written), archive_(archive_write_new()), buffer_(256 * 1024) {
+  Packer(int out, const std::function<void(std::uint64_t)> &written, const std::string &compression) : out_(out), written_(written), archive_(archive_write_new()), buffer_(256 * 1024) {
     archive_write_set_format_pax(archive_);
     archive_write_set_options(archive_, "xattrheader=SCHILY");
     archive_write_set_bytes_per_block(archive_, 64 * 1024);
-    archive_write_set_bytes_in_last_block(archive_, 512);
+    archive_write_set_bytes_in_last_block(archive_, compression.empty() ? 512 : 1);
+    if (!compression.empty()) compress(compression);
     auto write = [](archive *a, void *self, const void *data, std::size_t n) -> la_ssize_t {
       auto *p = static_cast<Packer *>(self);
       ssize_t r;
@@ -61,6 +62,15 @@ public:
   }
 
 private:
+  void compress(const std::string &how) {
+    auto cut = how.find(' ');
+    auto name = how.substr(0, cut);
+    if (archive_write_add_filter_by_name(archive_, name.c_str()) < ARCHIVE_WARN) fail("not_supported", "compression by " + quoted(name) + " is not available");
+    if (name == "gzip") archive_write_set_filter_option(archive_, "gzip", "timestamp", nullptr);
+    if (name == "xz" || name == "zstd") archive_write_set_filter_option(archive_, name.c_str(), "threads", "2"); // where libarchive can
+    if (cut != how.npos && archive_write_set_filter_option(archive_, name.c_str(), "compression-level", how.c_str() + cut + 1) < ARCHIVE_WARN)
+      fail("invalid_argument", quoted(name) + " has no compression level " + quoted(how.substr(cut + 1)));
+  }
   [[noreturn]] void broken(const std::string &path) {
     if (write_error_) fail_errno(write_error_, "cannot write the archive");
     const char *text = archive_error_string(archive_);
@@ -201,14 +211,14 @@ void Packer::add(int parent, const std::string &name, const std::string &path) {
 
 } // namespace
 
-void pack(int directory, int out, const std::function<void(std::uint64_t)> &written) {
+void pack(int directory, int out, const std::function<void(std::uint64_t)> &written, const std::string &compression) {
   struct stat st;
   auto look = [&](const char *name) { return ::fstatat(directory, name, &st, AT_SYMLINK_NOFOLLOW) == 0 ? st.st_mode & S_IFMT : 0; };
   if (look("metadata.yaml") != S_IFREG) fail("invalid_argument", "the image directory holds no regular file metadata.yaml");
   if (look("rootfs") != S_IFDIR) fail("invalid_argument", "the image directory holds no directory rootfs");
   mode_t templates = look("templates");
   if (templates && templates != S_IFDIR) fail("invalid_argument", "\"templates\" in the image directory is not a directory");
-  Packer packer(out, written);
+  Packer packer(out, written, compression);
   packer.add(directory, "metadata.yaml", "metadata.yaml");
   packer.add(directory, "rootfs", "rootfs");
   if (templates) packer.add(directory, "templates", "templates");

@@ -3,10 +3,12 @@
 #pragma once
 #include <cstdint>
 #include <functional>
+#include <string>
 
 namespace incus::unpack {
 
-/// Writes metadata.yaml, rootfs/ and templates/ below `directory` to `out`, sorted.
-void pack(int directory, int out, const std::function<void(std::uint64_t)> &written);
+/// Writes metadata.yaml, rootfs/ and templates/ below `directory` to `out`, sorted. `compression`: "" (none), or a name and maybe a level, as in
+/// "gzip" or "zstd 7".
+void pack(int directory, int out, const std::function<void(std::uint64_t)> &written, const std::string &compression = {});
 
 } // namespace incus::unpack

@@ -2,6 +2,7 @@
 #include "helper/unpack/sandbox.hpp"
 
 #include <cerrno>
+#include <cstdio>
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/mount.h>
@@ -16,6 +17,7 @@
 #include <unistd.h>
 
 #include "helper/unpack/common.hpp"
+#include "helper/unpack/userns.hpp"
 
 // The C library's sys/mount.h of Debian 12 has these; they are called directly so that older headers do too.
 namespace incus::unpack {
@@ -39,6 +41,12 @@ void restrict_tree(int tree, std::uint64_t set) {
 
 void attach(int tree, const char *to) {
   if (::syscall(SYS_move_mount, tree, "", AT_FDCWD, to, MOVE_MOUNT_F_EMPTY_PATH) < 0) cannot("attach a mount");
+}
+
+int open_path(const std::string &path) {
+  int fd = ::open(path.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (fd < 0) fail_errno(errno, "cannot open " + quoted(path));
+  return fd;
 }
 
 /// A directory that is surely there to mount on; the mount hides it from nobody else.
@@ -115,6 +123,59 @@ void enter(int directory, bool readonly, bool tools) {
   }
   if (tree >= 0) ::close(tree);
   make_root_of(at.c_str());
+}
+
+void enter(const Composition &c) {
+  int ns = -1;
+  if (!c.map.empty() && (ns = user_namespace(c.map)) < 0) cannot("make a user namespace");
+  if (::unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC) < 0) cannot("make namespaces");
+  if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) < 0) cannot("make mounts private");
+  // Opened here: what stands for a layer must be of this namespace.
+  bool layers = c.rootfs.empty();
+  int low = layers ? open_path(c.lower) : -1, up = layers ? open_path(c.upper) : -1, dir = layers ? -1 : open_path(c.rootfs);
+  std::string at = place();
+  if (::mount("none", at.c_str(), "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0755,size=4m") < 0) cannot("mount a tmpfs");
+  uid_t uid = mapped_root(c.map, 'u');
+  gid_t gid = mapped_root(c.map, 'g');
+  auto rootfs = at + "/rootfs", metadata = at + "/metadata.yaml", templates = at + "/templates";
+  int text = ::open(metadata.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+  if (text < 0) cannot("write metadata.yaml");
+  char piece[4096];
+  off_t offset = 0;
+  for (ssize_t n; (n = ::pread(c.metadata, piece, sizeof piece, offset)) > 0; offset += n)
+    if (::write(text, piece, static_cast<std::size_t>(n)) != n) cannot("write metadata.yaml");
+  if (::fchown(text, uid, gid) < 0) cannot("write metadata.yaml");
+  ::close(text);
+  if (::mkdir(rootfs.c_str(), 0755) < 0) cannot("prepare a root");
+  struct stat st;
+  auto own = c.volume + "/templates";
+  if (::lstat(own.c_str(), &st) == 0 && S_ISDIR(st.st_mode)) {
+    int tree = sys_open_tree(AT_FDCWD, own.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW);
+    if (tree < 0 || ::mkdir(templates.c_str(), 0755) < 0) cannot("show the templates");
+    restrict_tree(tree, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+    attach(tree, templates.c_str());
+    ::close(tree);
+  }
+  if (layers) {
+    char options[128];
+    std::snprintf(options, sizeof options, "lowerdir=/proc/self/fd/%d:/proc/self/fd/%d", up, low);
+    if (::mount("overlay", rootfs.c_str(), "overlay", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, options) < 0) cannot("put layers together");
+    ::close(low);
+    ::close(up);
+  } else {
+    int tree = sys_open_tree(dir, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+    if (tree < 0) cannot("clone the root");
+    restrict_tree(tree, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+    attach(tree, rootfs.c_str());
+    ::close(tree);
+    ::close(dir);
+  }
+  if (::mount(nullptr, at.c_str(), nullptr, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) < 0) cannot("mount a tmpfs");
+  make_root_of(at.c_str());
+  if (ns < 0) return;
+  if (::setns(ns, CLONE_NEWUSER) < 0) cannot("take the guest's ids");
+  ::close(ns);
+  if (auto problem = become_root(); !problem.empty()) fail("internal", problem);
 }
 
 void drop_privileges(Keep keep) {

@@ -3,7 +3,6 @@
 #include <cerrno>
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <yaml-cpp/yaml.h>
 
 #include "base/error.hpp"
 #include "base/names.hpp"
@@ -18,37 +17,6 @@ namespace {
 
 constexpr const char *metadata_file = "metadata.yaml", *templates_directory = "templates";
 constexpr std::size_t max_template = 1 << 20;
-
-std::int64_t seconds(Time t) { return std::chrono::duration_cast<std::chrono::seconds>(t.time_since_epoch()).count(); }
-
-std::string to_yaml(const image::Metadata &m) {
-  YAML::Emitter out;
-  out << YAML::BeginMap;
-  out << YAML::Key << "architecture" << YAML::Value << m.architecture;
-  out << YAML::Key << "creation_date" << YAML::Value << seconds(m.creation_date);
-  out << YAML::Key << "expiry_date" << YAML::Value << seconds(m.expiry_date);
-  auto map = [&](const char *key, const Config &c) {
-    out << YAML::Key << key << YAML::Value << YAML::BeginMap;
-    for (auto &[k, v] : c) out << YAML::Key << YAML::DoubleQuoted << k << YAML::Value << YAML::DoubleQuoted << v;
-    out << YAML::EndMap;
-  };
-  map("properties", m.properties);
-  out << YAML::Key << "templates" << YAML::Value << YAML::BeginMap;
-  for (auto &[target, t] : m.templates) {
-    out << YAML::Key << YAML::DoubleQuoted << target << YAML::Value << YAML::BeginMap;
-    out << YAML::Key << "when" << YAML::Value << YAML::BeginSeq;
-    for (auto &w : t.when) out << w;
-    out << YAML::EndSeq;
-    out << YAML::Key << "create_only" << YAML::Value << t.create_only;
-    out << YAML::Key << "template" << YAML::Value << YAML::DoubleQuoted << t.source;
-    map("properties", t.properties);
-    for (auto &[k, v] : {std::pair("uid", t.uid), std::pair("gid", t.gid), std::pair("mode", t.mode)})
-      if (!v.empty()) out << YAML::Key << k << YAML::Value << YAML::DoubleQuoted << v;
-    out << YAML::EndMap;
-  }
-  out << YAML::EndMap << YAML::EndMap;
-  return std::string(out.c_str()) + "\n";
-}
 
 void check_template(const std::string &file) {
   if (file.empty() || file == "." || file == ".." || file.size() > 200 || file.find('/') != std::string::npos || !base::is_one_line(file) || file.ends_with("~tmp"))
@@ -79,7 +47,7 @@ image::Metadata Manager::metadata(const std::string &project, const std::string 
 
 void Manager::set_metadata(const std::string &project, const std::string &name, const std::function<image::Metadata(const image::Metadata &)> &change) {
   Claim claim(*this, project, name, "metadata");
-  auto text = to_yaml(change(metadata(project, name)));
+  auto text = image::format_metadata(change(metadata(project, name)));
   try {
     image::parse_metadata(text);
   } catch (const Error &e) {

@@ -35,7 +35,11 @@ FileHeaders parse_file_headers(const std::map<std::string, std::string> &headers
     auto r = std::from_chars(text.data(), text.data() + text.size(), mode, 8);
     if (r.ec != std::errc() || r.ptr != text.data() + text.size() || mode > 07777)
       base::fail(ErrorCode::invalid_argument, "invalid header x-incus-mode: {}: must be an octal number up to 7777, such as 0644", base::quoted(it->second));
+#ifdef INCUS_PLANTED_BUG
+    h.mode = mode;
+#else
     h.mode = mode & 0777;
+#endif
   }
   if (auto it = headers.find("x-incus-type"); it != headers.end() && !it->second.empty()) {
     h.type = it->second;

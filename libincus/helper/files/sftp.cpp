@@ -259,7 +259,9 @@ void Sftp::read_directory(wire::Reader &in, std::string &out, std::uint32_t id) 
     out[at + 3] = static_cast<char>(count);
   }
   if (count == 0) {
+#ifndef INCUS_PLANTED_BUG
     out.resize(start);
+#endif
     status(out, id, -1);
   }
 }

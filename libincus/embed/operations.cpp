@@ -170,7 +170,7 @@ void TaskOperation::finish(std::exception_ptr f) {
 
 std::shared_ptr<TaskOperation> Operations::start(OperationSpec spec, Body body) { return start(std::move(spec), {}, std::move(body)); }
 
-std::shared_ptr<TaskOperation> Operations::start(OperationSpec spec, const std::function<void(TaskOperation &)> &setup, Body body) {
+std::shared_ptr<TaskOperation> Operations::make(OperationSpec &spec) {
   auto op = std::make_shared<TaskOperation>();
   op->hub_ = &hub_;
   op->project_ = spec.project;
@@ -185,6 +185,25 @@ std::shared_ptr<TaskOperation> Operations::start(OperationSpec spec, const std::
   i.may_cancel = spec.may_cancel;
   op->metadata_ = std::move(spec.metadata);
   i.location = "none";
+  return op;
+}
+
+std::shared_ptr<TaskOperation> Operations::hold(OperationSpec spec, const std::function<void(TaskOperation &)> &setup) {
+  auto op = make(spec);
+  setup(*op);
+  {
+    std::lock_guard lock(mutex_);
+    if (closed_) base::fail(ErrorCode::unavailable, "cannot start \"{}\": the host is closing", spec.description);
+    prune();
+    all_[op->info_.id] = op;
+  }
+  op->publish();
+  return op;
+}
+
+std::shared_ptr<TaskOperation> Operations::start(OperationSpec spec, const std::function<void(TaskOperation &)> &setup, Body body) {
+  auto op = make(spec);
+  auto &i = op->info_;
   if (setup) setup(*op);
   {
     std::lock_guard lock(mutex_);
@@ -233,16 +252,20 @@ void Operations::prune() {
   });
 }
 
-std::vector<std::pair<OperationInfo, std::string>> Operations::list() {
-  std::vector<std::shared_ptr<TaskOperation>> ops;
+std::vector<std::shared_ptr<TaskOperation>> Operations::all() {
+  std::vector<std::shared_ptr<TaskOperation>> out;
   {
     std::lock_guard lock(mutex_);
     prune();
-    for (auto &[id, op] : all_) ops.push_back(op);
+    for (auto &[id, op] : all_) out.push_back(op);
   }
+  std::sort(out.begin(), out.end(), [](auto &a, auto &b) { return a->info_.created_at < b->info_.created_at; });
+  return out;
+}
+
+std::vector<std::pair<OperationInfo, std::string>> Operations::list() {
   std::vector<std::pair<OperationInfo, std::string>> out;
-  for (auto &op : ops) out.emplace_back(op->info(), op->project());
-  std::sort(out.begin(), out.end(), [](auto &a, auto &b) { return a.first.created_at < b.first.created_at; });
+  for (auto &op : all()) out.emplace_back(op->info(), op->project());
   return out;
 }
 

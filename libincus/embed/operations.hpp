@@ -29,6 +29,7 @@ public:
   bool on_end(std::function<void()> told) override;
 
   const std::string &project() const { return project_; }
+  const std::string &kind() const { return info_.class_; } ///< "task", "websocket", "token"
 
   // For the task itself.
   void set_metadata(const std::string &key, boost::json::value value);
@@ -77,13 +78,18 @@ public:
   std::shared_ptr<TaskOperation> start(OperationSpec spec, Body body);
   /// `setup` runs before the thread starts, so that control and cancel never miss their target.
   std::shared_ptr<TaskOperation> start(OperationSpec spec, const std::function<void(TaskOperation &)> &setup, Body body);
+  /// One that no thread works on: it lasts until end(), which its on_cancel (set by `setup`) has to lead to.
+  std::shared_ptr<TaskOperation> hold(OperationSpec spec, const std::function<void(TaskOperation &)> &setup);
+  void end(const std::shared_ptr<TaskOperation> &op, std::exception_ptr failure = {}) { op->finish(failure); }
   /// Each with its project.
   std::vector<std::pair<OperationInfo, std::string>> list();
+  std::vector<std::shared_ptr<TaskOperation>> all(); ///< oldest first
   std::shared_ptr<TaskOperation> find(const std::string &id); ///< throws not_found
   /// Cancels what can be cancelled, waits for the rest, starts nothing more.
   void close();
 
 private:
+  std::shared_ptr<TaskOperation> make(OperationSpec &spec);
   void prune();
   EventHub &hub_;
   const base::Log &log_;

@@ -57,6 +57,7 @@ private:
   api::Reply change_volume_snapshot(api::Request &q, bool patch);
   api::Reply change_snapshot(api::Request &q, bool patch);
   // images.cpp, image_sharing.cpp
+  std::vector<ImageInfo> public_images(const std::string &project);
   ImageInfo visible_image(const api::Request &q, const std::string &name);
   bool open_with_secret(const std::string &project, const std::string &fingerprint, const std::string &secret);
   api::Reply image_from_source(api::Request &q, const boost::json::object &source);

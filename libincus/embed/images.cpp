@@ -53,6 +53,18 @@ ImageImport import_from(const api::Request &q, std::vector<ImageAliasInfo> &alia
   return how;
 }
 
+/// What everybody sees; nobody learns which projects there are.
+std::vector<ImageInfo> Engine::public_images(const std::string &project) {
+  std::vector<ImageInfo> all;
+  try {
+    all = images_->list(project);
+  } catch (const Error &e) {
+    if (e.code() != ErrorCode::not_found) throw;
+  }
+  std::erase_if(all, [](auto &i) { return !i.public_; });
+  return all;
+}
+
 /// The image as this caller may see it, by name; who may not sees what one sees that is not there.
 ImageInfo Engine::visible_image(const api::Request &q, const std::string &name) {
   if (q.may_use(q.project())) return images_->info(q.project(), name);
@@ -60,8 +72,8 @@ ImageInfo Engine::visible_image(const api::Request &q, const std::string &name) 
   if (secret != q.query.end() && open_with_secret(q.project(), name, secret->second)) return images_->info(q.project(), name);
   std::optional<ImageInfo> found;
   if (!name.empty())
-    for (auto &i : images_->list(q.project()))
-      if (i.public_ && i.fingerprint.starts_with(name)) {
+    for (auto &i : public_images(q.project()))
+      if (i.fingerprint.starts_with(name)) {
         if (found) base::fail(ErrorCode::invalid_argument, "{} is the beginning of several image fingerprints: give more of it", base::quoted(name));
         found = std::move(i);
       }
@@ -70,17 +82,8 @@ ImageInfo Engine::visible_image(const api::Request &q, const std::string &name) 
 }
 
 api::Reply Engine::images_get(api::Request &q) {
-  bool all = q.may_use(q.project());
   json::array out;
-  // Nobody learns which projects there are.
-  std::vector<ImageInfo> images;
-  try {
-    images = images_->list(q.project());
-  } catch (const Error &e) {
-    if (all || e.code() != ErrorCode::not_found) throw;
-  }
-  for (auto &i : images) {
-    if (!all && !i.public_) continue;
+  for (auto &i : q.may_use(q.project()) ? images_->list(q.project()) : public_images(q.project())) {
     if (q.recursion() == 0)
       out.emplace_back(url(q.project(), "", i.fingerprint));
     else

@@ -50,7 +50,9 @@ struct World {
     t.dir("rootfs/");
     std::ofstream(dir + "/" + mark) << t.str();
     api::Request q;
-    q.body = {{"public", open}, {"aliases", json::array{{{"name", mark}, {"description", "d"}}}}};
+    json::array aliases;
+    aliases.emplace_back(json::object{{"name", mark}, {"description", "d"}});
+    q.body = json::object{{"public", open}, {"aliases", std::move(aliases)}};
     q.streams.push_back({"image", base::Fd(::open((dir + "/" + mark).c_str(), O_RDONLY | O_CLOEXEC))});
     auto op = engine.perform(api::row(RowId::images_post), std::move(q)).operation;
     op->wait({});

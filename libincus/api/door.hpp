@@ -188,6 +188,8 @@ public:
   /// Stops all that run, remembering which they were: each within its boot.host_shutdown_timeout, and within `limit` when one is given (zero: kills
   /// at once). Returns when all have stopped.
   virtual void stop_instances(std::optional<std::chrono::milliseconds> limit) { (void)limit; }
+  /// Changes with the trust store and what depends on it (project names, server configuration); 0: this door cannot tell, keep nothing.
+  virtual std::uint64_t trust_generation();
   /// test:// only.
   virtual void on_exec(const std::string &instance, TestExecHandler handler);
   /// Ends the door: waits for writers, then every call fails with `unavailable`. Idempotent.

@@ -7,6 +7,7 @@
 namespace incus::api {
 
 void Door::on_server_config(ConfigHook) {}
+std::uint64_t Door::trust_generation() { return 0; }
 
 void Door::on_exec(const std::string &, TestExecHandler) {
   base::fail(ErrorCode::not_supported, "exec handlers can only be registered with a test:// host; this one runs real commands");

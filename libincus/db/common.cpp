@@ -3,6 +3,7 @@
 
 #include "base/error.hpp"
 #include "base/names.hpp"
+#include "db/projects.hpp"
 
 namespace incus::db {
 
@@ -102,14 +103,15 @@ void set_config(Connection &c, const std::string &key, const std::string &value)
 
 std::vector<ProfileRow> profiles(Connection &c, const std::string &project, const std::optional<std::string> &name) {
   std::vector<ProfileRow> out;
-  std::vector<Value> args{project};
+  auto owner = project_of(c, project, "features.profiles");
+  std::vector<Value> args{owner};
   if (name) args.emplace_back(*name);
   c.query(std::string("SELECT p.id, p.name, p.description FROM profiles p JOIN projects j ON j.id = p.project_id WHERE j.name = ?") +
               (name ? " AND p.name = ?" : "") + " ORDER BY p.name",
           args, [&](const Row &r) {
             ProfileRow p;
             p.id = r.number(0);
-            p.project = project;
+            p.project = owner;
             p.name = r.text(1);
             p.description = r.text(2);
             out.push_back(std::move(p));
@@ -131,7 +133,7 @@ std::optional<ProfileRow> profile(Connection &c, const std::string &project, con
 }
 
 void insert_profile(Connection &c, const ProfileRow &p) {
-  c.exec("INSERT INTO profiles (name, description, project_id) VALUES (?, ?, ?)", {p.name, p.description, project_id(c, p.project)});
+  c.exec("INSERT INTO profiles (name, description, project_id) VALUES (?, ?, ?)", {p.name, p.description, project_id(c, project_of(c, p.project, "features.profiles"))});
   auto id = c.last_id();
   insert_config(c, profile_tables, id, p.config);
   insert_devices(c, profile_tables, id, p.devices);
@@ -148,10 +150,11 @@ void update_profile(Connection &c, const ProfileRow &p) {
 void rename_profile(Connection &c, std::int64_t id, const std::string &name) { c.exec("UPDATE profiles SET name = ? WHERE id = ?", {name, id}); }
 void delete_profile(Connection &c, std::int64_t id) { c.exec("DELETE FROM profiles WHERE id = ?", {id}); }
 
-std::vector<std::string> profile_users(Connection &c, std::int64_t id) {
-  std::vector<std::string> out;
-  c.query("SELECT i.name FROM instances_profiles p JOIN instances i ON i.id = p.instance_id WHERE p.profile_id = ? ORDER BY i.name", {id},
-          [&](const Row &r) { out.push_back(r.text(0)); });
+std::map<std::string, std::vector<std::string>> profile_users(Connection &c, std::int64_t id) {
+  std::map<std::string, std::vector<std::string>> out;
+  c.query("SELECT j.name, i.name FROM instances_profiles p JOIN instances i ON i.id = p.instance_id JOIN projects j ON j.id = i.project_id "
+          "WHERE p.profile_id = ? ORDER BY i.name",
+          {id}, [&](const Row &r) { out[r.text(0)].push_back(r.text(1)); });
   return out;
 }
 

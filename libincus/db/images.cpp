@@ -2,17 +2,20 @@
 #include "base/error.hpp"
 #include "base/names.hpp"
 #include "db/common.hpp"
+#include "db/projects.hpp"
 
 namespace incus::db {
 
 namespace {
+constexpr const char *feature = "features.images";
+std::int64_t owner_id(Connection &c, const std::string &project) { return project_id(c, project_of(c, project, feature)); }
 std::int64_t image_type(const std::string &t) { return t == "virtual-machine" ? 1 : 0; }
 const char *image_type_name(std::int64_t t) { return t == 1 ? "virtual-machine" : "container"; }
 
 void insert_details(Connection &c, const ImageRow &i) {
   for (auto &[k, v] : i.properties) c.exec("INSERT INTO images_properties (image_id, key, value) VALUES (?, ?, ?)", {i.id, k, v});
   for (auto &name : i.profiles) {
-    auto p = profile(c, i.project, name);
+    auto p = profile(c, i.asked.empty() ? i.project : i.asked, name);
     if (!p) base::fail(ErrorCode::not_found, "profile {} not found", base::quoted(name));
     c.exec("INSERT INTO images_profiles (image_id, profile_id) VALUES (?, ?)", {i.id, p->id});
   }
@@ -22,7 +25,8 @@ void insert_details(Connection &c, const ImageRow &i) {
 std::vector<ImageRow> images(Connection &c, const std::string &project, const std::optional<std::string> &fingerprint) {
   std::vector<ImageRow> out;
   std::lock_guard lock(c.mutex());
-  std::vector<Value> args{project};
+  auto owner = project_of(c, project, feature);
+  std::vector<Value> args{owner};
   if (fingerprint) args.emplace_back(*fingerprint);
   c.query(std::string("SELECT i.id, i.fingerprint, i.filename, i.size, i.public, i.architecture, i.creation_date, i.expiry_date, i.upload_date, i.cached, "
                       "i.last_use_date, i.auto_update, i.type FROM images i JOIN projects j ON j.id = i.project_id WHERE j.name = ?") +
@@ -30,7 +34,8 @@ std::vector<ImageRow> images(Connection &c, const std::string &project, const st
           args, [&](const Row &r) {
             ImageRow i;
             i.id = r.number(0);
-            i.project = project;
+            i.asked = project;
+            i.project = owner;
             i.fingerprint = r.text(1);
             i.filename = r.text(2);
             i.size = r.number(3);
@@ -58,9 +63,12 @@ std::vector<ImageRow> images(Connection &c, const std::string &project, const st
   c.query("SELECT image_id, name, description FROM images_aliases ORDER BY name", {}, [&](const Row &r) {
     if (auto *i = find(r.number(0))) i->aliases.push_back({r.text(1), r.text(2)});
   });
-  c.query("SELECT ip.image_id, p.name FROM images_profiles ip JOIN profiles p ON p.id = ip.profile_id ORDER BY p.id", {}, [&](const Row &r) {
-    if (auto *i = find(r.number(0))) i->profiles.push_back(r.text(1));
-  });
+  // An image of "default" that other projects use has profiles of each of them.
+  c.query("SELECT ip.image_id, p.name FROM images_profiles ip JOIN profiles p ON p.id = ip.profile_id JOIN projects j ON j.id = p.project_id "
+          "WHERE j.name = ? ORDER BY p.id",
+          {project_of(c, project, "features.profiles")}, [&](const Row &r) {
+            if (auto *i = find(r.number(0))) i->profiles.push_back(r.text(1));
+          });
   return out;
 }
 
@@ -68,7 +76,7 @@ std::int64_t insert_image(Connection &c, const ImageRow &i) {
   c.exec("INSERT INTO images (fingerprint, filename, size, public, architecture, creation_date, expiry_date, upload_date, cached, auto_update, type, project_id) "
          "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
          {i.fingerprint, i.filename, i.size, std::int64_t(i.public_), architecture_id(i.architecture), time_value(i.created_at), time_value(i.expires_at),
-          base::format_time(i.uploaded_at), std::int64_t(i.cached), std::int64_t(i.auto_update), image_type(i.type), project_id(c, i.project)});
+          base::format_time(i.uploaded_at), std::int64_t(i.cached), std::int64_t(i.auto_update), image_type(i.type), owner_id(c, i.project)});
   ImageRow n = i;
   n.id = c.last_id();
   insert_details(c, n);
@@ -80,7 +88,8 @@ void update_image(Connection &c, const ImageRow &i) {
   c.exec("UPDATE images SET public = ?, auto_update = ?, expiry_date = ? WHERE id = ?",
          {std::int64_t(i.public_), std::int64_t(i.auto_update), time_value(i.expires_at), i.id});
   c.exec("DELETE FROM images_properties WHERE image_id = ?", {i.id});
-  c.exec("DELETE FROM images_profiles WHERE image_id = ?", {i.id});
+  c.exec("DELETE FROM images_profiles WHERE image_id = ? AND profile_id IN (SELECT id FROM profiles WHERE project_id = ?)",
+         {i.id, project_id(c, project_of(c, i.asked.empty() ? i.project : i.asked, "features.profiles"))});
   insert_details(c, i);
 }
 
@@ -91,7 +100,7 @@ void delete_image(Connection &c, std::int64_t id) { c.exec("DELETE FROM images W
 
 std::vector<AliasRow> aliases(Connection &c, const std::string &project, const std::optional<std::string> &name) {
   std::vector<AliasRow> out;
-  std::vector<Value> args{project};
+  std::vector<Value> args{project_of(c, project, feature)};
   if (name) args.emplace_back(*name);
   c.query(std::string("SELECT a.name, a.description, i.fingerprint, i.type FROM images_aliases a JOIN images i ON i.id = a.image_id "
                       "JOIN projects j ON j.id = a.project_id WHERE j.name = ?") +
@@ -103,7 +112,7 @@ std::vector<AliasRow> aliases(Connection &c, const std::string &project, const s
 namespace {
 std::int64_t image_id(Connection &c, const std::string &project, const std::string &fingerprint) {
   std::int64_t id = 0;
-  c.query("SELECT i.id FROM images i JOIN projects j ON j.id = i.project_id WHERE j.name = ? AND i.fingerprint = ?", {project, fingerprint},
+  c.query("SELECT i.id FROM images i JOIN projects j ON j.id = i.project_id WHERE j.name = ? AND i.fingerprint = ?", {project_of(c, project, feature), fingerprint},
           [&](const Row &r) { id = r.number(0); });
   if (!id) base::fail(ErrorCode::not_found, "image {} not found", base::quoted(fingerprint));
   return id;
@@ -112,17 +121,17 @@ std::int64_t image_id(Connection &c, const std::string &project, const std::stri
 
 void insert_alias(Connection &c, const std::string &project, const AliasRow &a) {
   c.exec("INSERT INTO images_aliases (name, image_id, description, project_id) VALUES (?, ?, ?, ?)",
-         {a.name, image_id(c, project, a.fingerprint), a.description, project_id(c, project)});
+         {a.name, image_id(c, project, a.fingerprint), a.description, owner_id(c, project)});
 }
 void update_alias(Connection &c, const std::string &project, const AliasRow &a) {
   c.exec("UPDATE images_aliases SET image_id = ?, description = ? WHERE project_id = ? AND name = ?",
-         {image_id(c, project, a.fingerprint), a.description, project_id(c, project), a.name});
+         {image_id(c, project, a.fingerprint), a.description, owner_id(c, project), a.name});
 }
 void rename_alias(Connection &c, const std::string &project, const std::string &name, const std::string &new_name) {
-  c.exec("UPDATE images_aliases SET name = ? WHERE project_id = ? AND name = ?", {new_name, project_id(c, project), name});
+  c.exec("UPDATE images_aliases SET name = ? WHERE project_id = ? AND name = ?", {new_name, owner_id(c, project), name});
 }
 void delete_alias(Connection &c, const std::string &project, const std::string &name) {
-  c.exec("DELETE FROM images_aliases WHERE project_id = ? AND name = ?", {project_id(c, project), name});
+  c.exec("DELETE FROM images_aliases WHERE project_id = ? AND name = ?", {owner_id(c, project), name});
 }
 
 std::vector<PoolRow> pools(Connection &c, const std::optional<std::string> &name) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <boost/json.hpp>
+#include <cstdlib>
 
 #include "base/error.hpp"
 #include "base/names.hpp"
@@ -95,7 +96,24 @@ std::vector<std::string> instance_names(Connection &c, const std::string &projec
   return out;
 }
 
+namespace {
+/// Counts that the project allows; called in the transaction that adds one more.
+void check_limits(Connection &c, const std::string &project) {
+  std::int64_t have = -1;
+  c.query("SELECT k.key, k.value FROM projects_config k JOIN projects p ON p.id = k.project_id "
+          "WHERE p.name = ? AND k.key IN ('limits.instances', 'limits.containers')",
+          {project}, [&](const Row &r) {
+            if (have < 0)
+              c.query("SELECT count(*) FROM instances i JOIN projects p ON p.id = i.project_id WHERE p.name = ?", {project},
+                      [&](const Row &n) { have = n.number(0); });
+            if (have >= std::strtoll(r.text(1).c_str(), nullptr, 10))
+              base::fail(ErrorCode::forbidden, "project {} is full: {} is {}", base::quoted(project), r.text(0), r.text(1));
+          });
+}
+} // namespace
+
 std::int64_t insert_instance(Connection &c, const InstanceRow &i) {
+  check_limits(c, i.project);
   c.exec("INSERT INTO instances (node_id, name, architecture, type, ephemeral, creation_date, stateful, last_use_date, description, project_id) "
          "VALUES (1, ?, ?, 0, ?, ?, ?, ?, ?, ?)",
          {i.name, architecture_id(i.architecture), std::int64_t(i.ephemeral), base::format_time(i.created_at), std::int64_t(i.stateful),

@@ -2,6 +2,7 @@
 // Objects as the store has them, and the statements that load and store them. Functions are to be called inside a transaction
 // when several must agree.
 #pragma once
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -19,6 +20,8 @@ std::string architecture_name(std::int64_t id);
 std::int64_t project_id(Connection &c, const std::string &name); ///< throws not_found
 std::vector<std::string> project_names(Connection &c);
 
+// Profiles, images and image aliases are those that a project uses: a project without features.profiles or features.images has those of
+// "default" (db/projects.hpp), and the rows name the project that owns them.
 struct ProfileRow {
   std::int64_t id = 0;
   std::string project, name, description;
@@ -31,8 +34,8 @@ void insert_profile(Connection &c, const ProfileRow &p);
 void update_profile(Connection &c, const ProfileRow &p);
 void rename_profile(Connection &c, std::int64_t id, const std::string &name);
 void delete_profile(Connection &c, std::int64_t id);
-/// Names of instances that apply it.
-std::vector<std::string> profile_users(Connection &c, std::int64_t id);
+/// Names of instances that apply it, by project: a project without profiles of its own uses those of "default".
+std::map<std::string, std::vector<std::string>> profile_users(Connection &c, std::int64_t id);
 
 struct InstanceRow {
   std::int64_t id = 0;
@@ -79,6 +82,7 @@ void delete_snapshot(Connection &c, std::int64_t id);
 
 struct ImageRow {
   std::int64_t id = 0;
+  std::string asked; ///< the project it was asked for in, whose profiles `profiles` names; empty: the same as `project`
   std::string project, fingerprint, filename, architecture, type;
   std::int64_t size = 0;
   bool public_ = false, auto_update = false, cached = false;

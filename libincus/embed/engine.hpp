@@ -2,6 +2,7 @@
 // The embedding door: the policy of the rooms below wired to mechanisms, and every row of api/ answered by it. test:// is the same
 // engine over mechanisms in memory.
 #pragma once
+#include <atomic>
 #include <memory>
 #include <span>
 #include <string>
@@ -11,11 +12,16 @@
 #include "embed/image_secrets.hpp"
 #include "embed/operations.hpp"
 #include "embed/state_dir.hpp"
+#include "embed/tokens.hpp"
 #include "image/store.hpp"
 #include "instance/manager.hpp"
 #include "mock/mock.hpp"
 #include "storage/custom.hpp"
 #include "storage/pools.hpp"
+
+namespace incus::api {
+struct CertificateUpdate;
+}
 
 namespace incus::embed {
 
@@ -33,6 +39,7 @@ public:
   void on_server_config(ConfigHook hook) override;
   void start_instances() override;
   void stop_instances(std::optional<std::chrono::milliseconds> limit) override;
+  std::uint64_t trust_generation() override { return trust_generation_; }
   void close() override;
 
 private:
@@ -42,7 +49,6 @@ private:
   void fill_store();
   void background(const std::string &description, std::function<void()> task);
   api::Reply async(OperationSpec spec, Operations::Body body);
-  ServerInfo server_info();
   instance::Report report_to(TaskOperation &op);
 
   // A handler a row, by the row's name. server.cpp, trust.cpp (certificates, server configuration), projects.cpp, instances.cpp, instance_extras.cpp (console,
@@ -63,6 +69,19 @@ private:
   api::Reply image_from_source(api::Request &q, const boost::json::object &source);
   api::Reply publish_image(api::Request &q, bool snapshot, const std::string &source);
   void image_came(TaskOperation &op, const std::string &project, const std::string &fingerprint, const std::vector<ImageAliasInfo> &aliases);
+  void change_project(api::Request &q, const std::function<void(Config &config, std::string &description)> &change);
+  void empty_project(const std::string &name);
+  void change_certificate(api::Request &q, const std::function<void(api::CertificateUpdate &)> &change);
+  api::Reply make_token(const api::Request &q);
+  boost::json::value spend_token(const std::string &text);
+  void end_token(const std::shared_ptr<TaskOperation> &op);
+  static bool may_see_operation(const api::Request &q, TaskOperation &op);
+  std::shared_ptr<TaskOperation> visible_operation(const api::Request &q);
+  Config server_config();
+  boost::json::object environment(const api::Request &q, const Config &config);
+  /// PEM and fingerprint, once the host has been served over TLS; else empty.
+  std::pair<std::string, std::string> server_certificate();
+  api::Reply change_server(api::Request &q, bool patch);
   ProfileInfo profile_info(const std::string &project, const std::string &name);
   void change_profile(const std::string &project, const std::string &name, const std::function<ProfileUpdate(const ProfileInfo &)> &change);
 
@@ -89,10 +108,16 @@ private:
   std::mutex config_mutex_;
   std::thread minutes_; ///< a daemon's: schedules
   ConfigHook config_hook_;
+  std::atomic<std::uint64_t> trust_generation_{1};
+  Tokens tokens_;
+  std::mutex certificate_mutex_;
+  std::pair<std::string, std::string> certificate_;
 };
 
 /// A version of an object: a digest of what can be changed of it.
 Etag etag_of(const boost::json::value &changeable);
+/// The fields that a PATCH names; throws invalid_argument when the body is no object.
+const boost::json::object &fields_of(const api::Request &q);
 /// Throws precondition_failed when the client asked for another version.
 void check_match(const Etag &wanted, const Etag &current, const std::string &what);
 

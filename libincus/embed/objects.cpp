@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Profiles and storage pools.
+#include <algorithm>
 #include <boost/json.hpp>
+#include <optional>
 
+#include "api/access.hpp"
 #include "api/records.hpp"
 #include "base/error.hpp"
 #include "base/names.hpp"
+#include "db/projects.hpp"
 #include "device/device.hpp"
 #include "embed/engine.hpp"
 #include "instance/keys.hpp"
@@ -14,11 +18,14 @@ namespace incus::embed {
 namespace json = boost::json;
 
 namespace {
-template <class T, class F> api::Reply listing(const api::Request &q, const std::vector<T> &all, const char *prefix, F name) {
+/// `project`: whose the objects are, when that is not the one asked for.
+template <class T, class F>
+api::Reply listing(const api::Request &q, const std::vector<T> &all, const char *prefix, F name, const std::string &project = {}) {
   json::array out;
+  auto owner = project.empty() ? q.project() : project;
   for (auto &o : all) {
     if (q.recursion() == 0)
-      out.emplace_back(std::string(prefix) + name(o) + (q.project() == "default" ? "" : "?project=" + q.project()));
+      out.emplace_back(std::string(prefix) + name(o) + (owner == "default" ? "" : "?project=" + owner));
     else
       out.push_back(api::to_json(o));
   }
@@ -32,7 +39,8 @@ Etag etag(const StoragePoolInfo &p) { return etag_of({p.name, p.driver, p.descri
 namespace {
 ProfileInfo to_info(db::Connection &c, const db::ProfileRow &row) {
   ProfileInfo p{row.config, row.description, row.devices, row.name, {}, row.project};
-  for (auto &u : db::profile_users(c, row.id)) p.used_by.push_back("/1.0/instances/" + u + (row.project == "default" ? "" : "?project=" + row.project));
+  for (auto &[project, names] : db::profile_users(c, row.id))
+    for (auto &u : names) p.used_by.push_back("/1.0/instances/" + u + (project == "default" ? "" : "?project=" + project));
   return p;
 }
 
@@ -48,16 +56,36 @@ db::ProfileRow row_of(db::Connection &c, const std::string &project, const std::
   return *p;
 }
 
+std::string profile_url(const std::string &project, const std::string &name) {
+  return "/1.0/profiles/" + name + (project == "default" ? "" : "?project=" + project);
+}
+
 template <class M> void without_empty(M &m) {
   std::erase_if(m, [](auto &kv) { return kv.second.empty(); });
 }
 } // namespace
 
 api::Reply Engine::profiles_get(api::Request &q) {
-  db::project_id(*global_, q.project());
-  std::vector<ProfileInfo> all;
-  for (auto &p : db::profiles(*global_, q.project())) all.push_back(to_info(*global_, p));
-  return listing(q, all, "/1.0/profiles/", [](auto &p) { return p.name; });
+  std::vector<std::string> owners{q.project()};
+  if (q.flag("all-projects")) {
+    owners = db::project_names(*global_);
+    // A project without profiles of its own is seen by those of "default" there, once.
+    std::erase_if(owners, [&](auto &p) { return !q.may_use(p) || db::project_of(*global_, p, "features.profiles") != p; });
+  }
+  json::array out;
+  for (auto &owner : owners) {
+    db::project_id(*global_, owner);
+    for (auto &row : db::profiles(*global_, owner)) {
+      if (q.recursion() == 0) {
+        out.emplace_back(profile_url(row.project, row.name));
+        continue;
+      }
+      auto p = to_info(*global_, row);
+      api::filter_used_by(q, p.used_by);
+      out.push_back(api::to_json(p));
+    }
+  }
+  return {std::move(out), {}, {}};
 }
 
 api::Reply Engine::profiles_post(api::Request &q) {
@@ -69,23 +97,26 @@ api::Reply Engine::profiles_post(api::Request &q) {
   if (db::profile(*global_, q.project(), r.name)) base::fail(ErrorCode::already_exists, "profile {} already exists", base::quoted(r.name));
   without_empty(r.config);
   global_->transaction([&] { db::insert_profile(*global_, {0, q.project(), r.name, r.description, r.config, r.devices}); });
-  events_.lifecycle("profile-created", "/1.0/profiles/" + r.name, q.project());
+  events_.lifecycle("profile-created", profile_url(q.project(), r.name), q.project());
   return {};
 }
 
 api::Reply Engine::profile_get(api::Request &q) {
   auto p = to_info(*global_, row_of(*global_, q.project(), q.path[0]));
+  api::filter_used_by(q, p.used_by);
   return {api::to_json(p), etag(p), {}};
 }
 
 void Engine::change_profile(const std::string &project, const std::string &name, const std::function<ProfileUpdate(const ProfileInfo &)> &change) {
-  std::map<std::string, instance::Expanded> before;
-  std::vector<std::string> users;
+  // By project: instances of projects without profiles of their own use those of "default".
+  std::map<std::string, std::map<std::string, instance::Expanded>> before;
+  std::map<std::string, std::vector<std::string>> users;
   global_->transaction([&] {
     before.clear();
     auto row = row_of(*global_, project, name);
     users = db::profile_users(*global_, row.id);
-    for (auto &u : users) before[u] = instances_->expand(instances_->row(project, u));
+    for (auto &[p, names] : users)
+      for (auto &u : names) before[p][u] = instances_->expand(instances_->row(p, u));
     auto to = change(to_info(*global_, row));
     without_empty(to.config);
     for (auto &[n, d] : to.devices) without_empty(d);
@@ -95,10 +126,10 @@ void Engine::change_profile(const std::string &project, const std::string &name,
     row.devices = to.devices;
     row.description = to.description;
     db::update_profile(*global_, row);
-    instances_->validate_users(project, users);
+    for (auto &[p, names] : users) instances_->validate_users(p, names);
   });
-  instances_->profile_changed(project, users, before);
-  events_.lifecycle("profile-updated", "/1.0/profiles/" + name, project);
+  for (auto &[p, names] : users) instances_->profile_changed(p, names, before[p]);
+  events_.lifecycle("profile-updated", profile_url(project, name), project);
 }
 
 api::Reply Engine::profile_put(api::Request &q) {
@@ -112,7 +143,7 @@ api::Reply Engine::profile_put(api::Request &q) {
 
 api::Reply Engine::profile_patch(api::Request &q) {
   auto patch = api::from_json<ProfileUpdate>(q.body);
-  bool described = q.body.as_object().contains("description");
+  bool described = fields_of(q).contains("description");
   change_profile(q.project(), q.path[0], [&](const ProfileInfo &now) {
     check_match(q.if_match, etag(now), "profile " + base::quoted(q.path[0]));
     ProfileUpdate to{now.config, described ? patch.description : now.description, now.devices};
@@ -130,7 +161,7 @@ api::Reply Engine::profile_post(api::Request &q) {
   base::ProfileName::parse(to);
   if (db::profile(*global_, q.project(), to)) base::fail(ErrorCode::already_exists, "profile {} already exists", base::quoted(to));
   global_->transaction([&] { db::rename_profile(*global_, row.id, to); });
-  events_.lifecycle("profile-renamed", "/1.0/profiles/" + to, q.project(), {{"old_name", row.name}});
+  events_.lifecycle("profile-renamed", profile_url(q.project(), to), q.project(), {{"old_name", row.name}});
   return {};
 }
 
@@ -140,16 +171,27 @@ api::Reply Engine::profile_delete(api::Request &q) {
   global_->transaction([&] {
     auto users = db::profile_users(*global_, row.id);
     if (!users.empty())
-      base::fail(ErrorCode::conflict, "cannot delete profile {}: it is in use by instance {}{}", base::quoted(row.name), base::quoted(users[0]),
-                 users.size() > 1 ? fmt::format(" and {} more", users.size() - 1) : "");
+      base::fail(ErrorCode::conflict, "cannot delete profile {}: it is in use by instance {}", base::quoted(row.name),
+                 base::quoted(users.begin()->second.at(0)));
     db::delete_profile(*global_, row.id);
   });
-  events_.lifecycle("profile-deleted", "/1.0/profiles/" + row.name, q.project());
+  events_.lifecycle("profile-deleted", profile_url(q.project(), row.name), q.project());
   return {};
 }
 
+namespace {
+/// A restricted caller sees neither the users of other projects nor where a pool lies.
+void restrict_pool(const api::Request &q, StoragePoolInfo &p) {
+  if (q.from_admin()) return;
+  api::filter_used_by(q, p.used_by);
+  p.config.clear();
+}
+} // namespace
+
 api::Reply Engine::pools_get(api::Request &q) {
-  return listing(q, pools_->list(), "/1.0/storage-pools/", [](auto &p) { return p.name; });
+  auto all = pools_->list();
+  for (auto &p : all) restrict_pool(q, p);
+  return listing(q, all, "/1.0/storage-pools/", [](auto &p) { return p.name; }, "default");
 }
 
 api::Reply Engine::pools_post(api::Request &q) {
@@ -161,7 +203,9 @@ api::Reply Engine::pools_post(api::Request &q) {
 
 api::Reply Engine::pool_get(api::Request &q) {
   auto p = pools_->info(q.path[0]);
-  return {api::to_json(p), etag(p), {}};
+  auto tag = etag(p);
+  restrict_pool(q, p);
+  return {api::to_json(p), tag, {}};
 }
 
 api::Reply Engine::pool_put(api::Request &q) {

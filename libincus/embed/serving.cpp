@@ -19,10 +19,12 @@ api::Reply Engine::operations_get(api::Request &q) {
   if (all && wanted != q.query.end() && !wanted->second.empty())
     base::fail(ErrorCode::invalid_argument, "Cannot specify a project when requesting all projects");
   json::object out;
-  for (auto &[o, project] : operations_->list()) {
+  for (auto &op : operations_->all()) {
+    auto &project = op->project();
     // The program itself sees all; a client what it asked for.
     bool asked = all || (!q.caller && wanted == q.query.end()) || project.empty() || project == q.project();
-    if (!asked || !q.may_use(project)) continue;
+    if (!asked || !may_see_operation(q, *op)) continue;
+    auto o = op->info();
     std::string status = o.status;
     for (auto &c : status) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
     auto &list = out[status];
@@ -35,22 +37,13 @@ api::Reply Engine::operations_get(api::Request &q) {
   return {std::move(out), {}, {}};
 }
 
-namespace {
-/// An operation of a project that the caller may not use is not there for it.
-void check_visible(const api::Request &q, TaskOperation &op) {
-  if (q.from_trusted() && !q.may_use(op.project())) base::fail(ErrorCode::not_found, "operation {} not found", base::quoted(q.path[0]));
-}
-} // namespace
-
 api::Reply Engine::operation_get(api::Request &q) {
-  auto op = operations_->find(q.path[0]);
-  check_visible(q, *op);
+  auto op = visible_operation(q);
   return {api::to_json(op->info()), {}, op};
 }
 
 api::Reply Engine::operation_wait_get(api::Request &q) {
-  auto op = operations_->find(q.path[0]);
-  check_visible(q, *op);
+  auto op = visible_operation(q);
   auto it = q.query.find("timeout");
   std::optional<std::chrono::milliseconds> timeout;
   if (it != q.query.end() && it->second != "-1") {
@@ -63,8 +56,7 @@ api::Reply Engine::operation_wait_get(api::Request &q) {
 }
 
 api::Reply Engine::operation_delete(api::Request &q) {
-  auto op = operations_->find(q.path[0]);
-  check_visible(q, *op);
+  auto op = visible_operation(q);
   op->cancel();
   events_.lifecycle("operation-cancelled", "/1.0/operations/" + q.path[0], op->project());
   return {};
@@ -86,7 +78,7 @@ api::Reply Engine::internal_bgp_get(api::Request &) {
 }
 
 api::Reply Engine::operation_websocket_get(api::Request &q) {
-  check_visible(q, *operations_->find(q.path[0]));
+  visible_operation(q);
   base::fail(ErrorCode::not_supported, "the streams of operation {} are descriptors in this process: websockets are for clients of a server", base::quoted(q.path[0]));
 }
 

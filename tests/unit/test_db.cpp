@@ -104,7 +104,7 @@ TEST_CASE("instances round trip with profiles in order, and go with all their ro
   CHECK(got->created_at == i.created_at);
   set_instance_config(*c, i.id, {{"user.a", ""}, {"volatile.x", "1"}});
   CHECK(instance(*c, i.id)->config == Config{{"volatile.x", "1"}});
-  CHECK(profile_users(*c, profile(*c, "default", "b")->id) == std::vector<std::string>{"c1"});
+  CHECK(profile_users(*c, profile(*c, "default", "b")->id) == std::map<std::string, std::vector<std::string>>{{"default", {"c1"}}});
   SnapshotRow s;
   s.instance_id = i.id;
   s.name = "s0";

@@ -14,7 +14,10 @@ namespace {
 /// Lists that give a restricted caller what is in its own projects when it asks for all of them.
 bool filters_all_projects(RowId id) {
   switch (id) {
+  case RowId::instances_get:
   case RowId::profiles_get:
+  case RowId::pool_volumes_get:
+  case RowId::pool_volumes_type_get:
   case RowId::operations_get:
   case RowId::events_get:
     return true;

@@ -4,9 +4,11 @@
 #include <sys/stat.h>
 #include <thread>
 
+#include "api/access.hpp"
 #include "api/records.hpp"
 #include "base/error.hpp"
 #include "base/names.hpp"
+#include "embed/certificates.hpp"
 #include "embed/engine.hpp"
 #include "embed/instance_urls.hpp"
 
@@ -170,10 +172,10 @@ api::Reply Engine::exec_output_delete(api::Request &q) {
   return {};
 }
 
-/// Who may use the instance: filled by who knows of identities; certificates are the trust store's.
 api::Reply Engine::instance_access_get(api::Request &q) {
+  if (!q.from_admin()) api::forbid("the certificate is restricted to some projects");
   instances_->row(q.project(), q.path[0]);
-  return {json::array{}, {}, {}};
+  return {access_list(*global_, q.project()), {}, {}};
 }
 
 api::Reply Engine::instances_put(api::Request &q) {

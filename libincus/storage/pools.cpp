@@ -75,12 +75,14 @@ StoragePoolInfo Pools::to_info(const db::PoolRow &row) {
       i.used_by.push_back("/1.0/storage-pools/" + row.name + "/volumes/custom/" + v.name + suffix);
   }
   for (auto &project : db::project_names(ctx_.global))
-    for (auto &p : db::profiles(ctx_.global, project))
+    for (auto &p : db::profiles(ctx_.global, project)) {
+      if (p.project != project) break; // uses those of "default"
       for (auto &[name, d] : p.devices)
         if (auto it = d.find("pool"); it != d.end() && it->second == row.name) {
           i.used_by.push_back("/1.0/profiles/" + p.name + (project == "default" ? "" : "?project=" + project));
           break;
         }
+    }
   return i;
 }
 

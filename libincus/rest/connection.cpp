@@ -9,7 +9,7 @@
 #include "api/convert.hpp"
 #include "base/error.hpp"
 #include "base/names.hpp"
-#include "rest/access.hpp"
+#include "api/access.hpp"
 #include "rest/upload.hpp"
 
 namespace incus::rest {
@@ -190,7 +190,7 @@ void Connection::dispatch() {
   // Who is nobody in particular may ask to be refused instead of getting the public view.
   if (!who->is_trusted() && who->kind != api::Caller::Kind::metrics && row.method != std::string_view("POST") && !head_.header("x-incus-authenticated").empty())
     base::fail(ErrorCode::forbidden, "not authorized");
-  authorize(row, routed_.request);
+  api::authorize(row, routed_.request, server_.trust->open_metrics());
   if (server_.is_going_down && head_.method != "GET" && head_.method != "HEAD" && !std::string_view(row.path).starts_with("/internal") &&
       !std::string_view(row.path).starts_with("/1.0/operations") && row.id != api::RowId::server_put && row.id != api::RowId::server_patch)
     base::fail(ErrorCode::unavailable, "the server is shutting down");
@@ -242,7 +242,7 @@ void Connection::take_body(std::string body) {
   if (!body.empty()) routed_.request.body = api::parse_json(body, "the request's body");
   auto id = routed_.row->id;
   // Rows that read the body may be named by it; the rest of the gate is asked again with it.
-  if (!body.empty()) authorize(*routed_.row, routed_.request);
+  if (!body.empty()) api::authorize(*routed_.row, routed_.request, server_.trust->open_metrics());
   if (id == api::RowId::instance_exec_post || id == api::RowId::instance_console_post) return exec(id == api::RowId::instance_console_post);
   ask();
 }

@@ -9,7 +9,7 @@
 #include "base/error.hpp"
 #include "base/names.hpp"
 #include "base/time.hpp"
-#include "rest/access.hpp"
+#include "api/access.hpp"
 #include "rest/connection.hpp"
 #include "rest/events.hpp"
 #include "rest/rendezvous.hpp"
@@ -127,7 +127,7 @@ void Connection::show_operation() {
     std::lock_guard lock(server_.mutex);
     if (auto it = server_.late.find(id); it != server_.late.end()) late = it->second;
   }
-  if (late && same_caller(late->creator().get(), who.get()))
+  if (late && api::same_caller(late->creator().get(), who.get()))
     if (auto *o = r.metadata.if_object()) {
       auto &m = (*o)["metadata"];
       if (!m.is_object()) m = json::object();

@@ -31,6 +31,7 @@ Server::Impl::Impl(const Host &host, ServerOptions o) : session(host.session()),
     }
   }
   if (options.certificate_directory.empty()) options.certificate_directory = directory;
+  trust = std::make_unique<rest::Trust>(session, directory);
   workers = std::make_unique<rest::Workers>();
   gate = std::make_shared<rest::Gate>(workers->io());
 }

@@ -10,6 +10,7 @@
 
 #include "api/door.hpp"
 #include "base/log.hpp"
+#include "rest/trust.hpp"
 #include "rest/workers.hpp"
 
 namespace incus::rest {
@@ -85,6 +86,7 @@ struct Server::Impl : std::enable_shared_from_this<Server::Impl> {
   std::set<rest::Connection *> connections;
   std::condition_variable idle;
   std::map<std::string, std::shared_ptr<rest::LateStreams>> late; ///< by operation
+  std::unique_ptr<rest::Trust> trust;
   std::shared_ptr<boost::asio::ssl::context> tls;
   std::string https_address, metrics_address;
   std::map<std::int64_t, std::string> user_names;

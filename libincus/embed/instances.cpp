@@ -113,6 +113,8 @@ api::Reply Engine::instances_get(api::Request &q) {
 
 api::Reply Engine::instances_post(api::Request &q) {
   auto r = api::from_json<InstanceCreate>(q.body);
+  // As if it were not there.
+  if (!r.source.project.empty() && !q.may_use(r.source.project)) base::fail(ErrorCode::not_found, "project {} not found", base::quoted(r.source.project));
   instances_->check_create(q.project(), r);
   auto s = spec(q, r.start ? "Creating and starting instance" : "Creating instance", r.name);
   return async(std::move(s), [this, project = q.project(), r](TaskOperation &op) { instances_->create(project, r, report_to(op)); });
@@ -176,6 +178,14 @@ api::Reply Engine::instance_patch(api::Request &q) {
 api::Reply Engine::instance_post(api::Request &q) {
   auto to = api::from_json<api::Rename>(q.body);
   auto name = q.path[0], project = q.project();
+  auto &o = q.body.as_object();
+  for (auto *key : {"project", "pool"}) {
+    auto *v = o.if_contains(key);
+    auto target = v ? api::from_json<std::string>(*v) : "";
+    if (!target.empty() && target != project) base::fail(ErrorCode::not_supported, "cannot move instance {} to another {}: copy it there and delete this one", base::quoted(name), key);
+  }
+  if (auto *v = o.if_contains("migration"); v && !v->is_null() && api::from_json<bool>(*v))
+    base::fail(ErrorCode::not_supported, "cannot migrate instance {}: migration is not supported yet", base::quoted(name));
   base::InstanceName::parse(to.name);
   instances_->row(project, name);
   auto s = spec(q, "Renaming instance", name);

@@ -177,25 +177,6 @@ void Pools::recover_remove(const json::object &data) {
 
 StoragePoolResources Pools::resources(const std::string &name) { return driver(name)->resources(); }
 
-std::vector<StorageVolumeInfo> Pools::volumes(const std::string &name) {
-  info(name);
-  std::vector<StorageVolumeInfo> out;
-  constexpr const char *types[] = {"container", "image", "custom", "virtual-machine"};
-  for (auto &v : db::volumes(ctx_.global, name)) {
-    StorageVolumeInfo i;
-    i.name = v.name;
-    i.type = types[v.type & 3];
-    i.content_type = "filesystem";
-    i.location = v.location;
-    i.project = v.project;
-    i.description = v.description;
-    i.created_at = v.created_at;
-    if (v.type == 0) i.used_by = {"/1.0/instances/" + v.name};
-    out.push_back(std::move(i));
-  }
-  return out;
-}
-
 void Pools::ensure_default() {
   if (!db::pools(ctx_.global).empty()) return;
   StoragePoolCreate r;

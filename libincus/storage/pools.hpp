@@ -34,7 +34,6 @@ public:
   void update(const std::string &name, const StoragePoolUpdate &to);
   void remove(const std::string &name);
   StoragePoolResources resources(const std::string &name);
-  std::vector<StorageVolumeInfo> volumes(const std::string &name);
 
   /// The open driver; throws not_found.
   std::shared_ptr<Driver> driver(const std::string &pool);

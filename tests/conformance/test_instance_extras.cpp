@@ -210,6 +210,51 @@ TEST_CASE("instances: metadata and templates") {
   CHECK(ask(w.host, "GET", "/1.0/instances/none/metadata/templates").as_array().empty());
 }
 
+TEST_CASE("instances: links in the place of metadata and templates") {
+  World w;
+  if (!real()) {
+    MESSAGE("instances in memory have no files");
+    return;
+  }
+  namespace fs = std::filesystem;
+  w.make("c1");
+  // As an image could plant them; the tests run on the machine that holds the pool.
+  fs::path volume = w.host.storage_pool("default").info().config.at("source") + "/containers/c1", outside = scratch() + "/outside";
+  auto fill = [&](const fs::path &p, const std::string &content) {
+    if (FILE *f = std::fopen(p.c_str(), "w")) {
+      std::fwrite(content.data(), 1, content.size(), f);
+      std::fclose(f);
+    }
+  };
+  fs::create_directories(outside);
+  fill(outside / "secret", "architecture: x86_64\ncreation_date: 1\n");
+  const std::string url = "/1.0/instances/c1/metadata", templates = url + "/templates";
+  auto refused = [&](auto f) { CHECK(attempt(f).text != "no error"); };
+
+  fs::create_directory(volume / "templates");
+  fs::create_symlink(outside / "secret", volume / "templates/evil.tpl");
+  CHECK(ask(w.host, "GET", templates).as_array().empty());
+  refused([&] { bytes(w.host, templates + "?path=evil.tpl"); });
+  send(w.host, templates + "?path=evil.tpl", "mine");
+  CHECK(read_file(outside / "secret").starts_with("architecture"));
+  CHECK(bytes(w.host, templates + "?path=evil.tpl") == "mine");
+  fs::remove_all(volume / "templates");
+  fs::create_directory_symlink(outside, volume / "templates");
+  refused([&] { ask(w.host, "GET", templates); });
+  refused([&] { bytes(w.host, templates + "?path=secret"); });
+  refused([&] { send(w.host, templates + "?path=secret", "mine"); });
+  refused([&] { send(w.host, templates + "?path=new.tpl", "mine"); });
+  refused([&] { w.host.request("DELETE", templates + "?path=secret"); });
+  CHECK(read_file(outside / "secret").starts_with("architecture"));
+  CHECK_FALSE(fs::exists(outside / "new.tpl"));
+
+  fs::remove(volume / "metadata.yaml");
+  fs::create_symlink(outside / "secret", volume / "metadata.yaml");
+  refused([&] { ask(w.host, "GET", url); });
+  refused([&] { ask(w.host, "PATCH", url, R"({"properties":{"a":"b"}})"); });
+  CHECK(read_file(outside / "secret") == "architecture: x86_64\ncreation_date: 1\n");
+}
+
 TEST_CASE("exec: nobody listens") {
   World w;
   w.run("c1");

@@ -170,6 +170,13 @@ private:
     storage::VolumeRef volume;
   };
 
+  /// What a change of devices does to a running instance's interfaces.
+  struct Plug {
+    std::vector<device::NicItem> nics;
+    std::vector<std::string> again;
+  };
+  /// Nothing when no device differs; writes the volatile keys of what is new. Throws conflict when one cannot change while it runs.
+  std::optional<Plug> plug_of(db::InstanceRow &row, const Expanded &before, const Expanded &after);
   Key key_of(const db::InstanceRow &row) const;
   Root root_of(const db::InstanceRow &row, const Expanded &expanded);
   InstanceInfo to_info(db::InstanceRow row, Expanded expanded);

@@ -117,6 +117,9 @@ public:
   virtual void clear_console_log(const Key &key) = 0;
   /// Applies changed keys to a running instance; returns those that only take effect at the next start.
   virtual std::vector<std::string> apply(const Key &key, const Config &expanded, const std::vector<std::string> &changed) = 0;
+  /// Brings the interfaces of a running instance to these, by their names on the host: what it has not is made, what it had besides is removed. Those
+  /// named in `again` are made anew.
+  virtual void set_nics(const Key &key, const std::vector<device::NicItem> &nics, const std::vector<std::string> &again) = 0;
   /// Checks raw.lxc: throws invalid_argument that names line and reason.
   virtual void validate_raw(const std::string &raw) = 0;
   /// Renames run, log and cgroup traces of a stopped instance.

@@ -202,6 +202,12 @@ void Manager::run_schedules(Time now) {
 }
 
 void Manager::snapshot_at_start(const std::string &project, const std::string &name) {
+  // Most hosts have none, and a start is to be quick.
+  bool any = false;
+  ctx_.global.query("SELECT EXISTS (SELECT 1 FROM instances_config WHERE key = 'snapshots.schedule') OR "
+                    "EXISTS (SELECT 1 FROM profiles_config WHERE key = 'snapshots.schedule')",
+                    {}, [&](const db::Row &r) { any = r.flag(0); });
+  if (!any) return;
   auto r = row(project, name);
   auto c = expand(r).config;
   auto schedule = c.find("snapshots.schedule");

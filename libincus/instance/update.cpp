@@ -45,14 +45,55 @@ void Manager::update(const std::string &project, const std::string &name, const 
   fresh.profiles = to.profiles;
   auto before = expand(old), after = expand(fresh);
   check_expanded(fresh, after, false);
-  if (is_live(old.id)) {
-    if (before.devices != after.devices)
-      base::fail(ErrorCode::conflict, "cannot change devices of instance {} while it is running: stop it first", base::quoted(name));
-    auto changed = changed_keys(before.config, after.config);
-    if (!changed.empty()) ctx_.runtime.apply(key_of(old), after.config, changed);
+  if (!is_live(old.id)) {
+    ctx_.global.transaction([&] { db::update_instance(ctx_.global, fresh); });
+    event("instance-updated", project, name);
+    return;
   }
+  // What the devices that run have is not for a client to forget.
+  for (auto &[n, d] : after.devices)
+    for (auto &[k, v] : old.config)
+      if (k.starts_with("volatile." + n + ".")) fresh.config.emplace(k, v);
+  auto plug = plug_of(fresh, before, after);
+  auto changed = changed_keys(before.config, after.config);
+  if (!changed.empty()) ctx_.runtime.apply(key_of(old), after.config, changed);
+  // Stored first: what is on the host then is told of.
   ctx_.global.transaction([&] { db::update_instance(ctx_.global, fresh); });
+  if (plug) {
+    try {
+      ctx_.runtime.set_nics(key_of(old), plug->nics, plug->again);
+    } catch (...) {
+      ctx_.global.transaction([&] { db::update_instance(ctx_.global, old); });
+      throw;
+    }
+  }
   event("instance-updated", project, name);
+}
+
+std::optional<Manager::Plug> Manager::plug_of(db::InstanceRow &r, const Expanded &before, const Expanded &after) {
+  if (before.devices == after.devices) return std::nullopt;
+  std::set<std::string> names;
+  for (auto *devices : {&before.devices, &after.devices})
+    for (auto &[n, d] : *devices) names.insert(n);
+  Plug plug;
+  for (auto &n : names) {
+    auto b = before.devices.find(n), a = after.devices.find(n);
+    bool was = b != before.devices.end(), is = a != after.devices.end();
+    if (was && is && b->second == a->second) continue;
+    auto type = [](const Config &d) {
+      auto it = d.find("type");
+      return it == d.end() ? std::string() : it->second;
+    };
+    for (auto *d : {was ? &b->second : nullptr, is ? &a->second : nullptr})
+      if (d && type(*d) != "nic" && type(*d) != "none")
+        base::fail(ErrorCode::conflict, "cannot change device {} of instance {} while it is running: only nics can be; stop it first", base::quoted(n), base::quoted(r.name));
+    auto prefix = "volatile." + n + ".";
+    if (auto host = r.config.find(prefix + "host_name"); was && host != r.config.end()) plug.again.push_back(host->second);
+    if (!is || type(a->second) != "nic") std::erase_if(r.config, [&](auto &kv) { return kv.first.starts_with(prefix); });
+  }
+  device::prepare_all(r.name, after.devices, r.config);
+  plug.nics = device::render_all(r.name, after.devices, r.config).nics;
+  return plug;
 }
 
 void Manager::validate_users(const std::string &project, const std::vector<std::string> &users) {
@@ -76,6 +117,14 @@ void Manager::profile_changed(const std::string &project, const std::vector<std:
     auto after = expand(*r);
     auto changed = changed_keys(was->second.config, after.config);
     if (!changed.empty()) ctx_.runtime.apply(key_of(*r), after.config, changed);
+    try {
+      auto plug = plug_of(*r, was->second, after);
+      if (!plug) continue;
+      ctx_.global.transaction([&] { db::update_instance(ctx_.global, *r); });
+      ctx_.runtime.set_nics(key_of(*r), plug->nics, plug->again);
+    } catch (const Error &e) {
+      ctx_.log.warning("devices of instance {} are those of its profiles at its next start: {}", name, e.what());
+    }
   }
 }
 

@@ -206,6 +206,10 @@ public:
   std::string console_log(const Key &) override { return {}; }
   void clear_console_log(const Key &) override {}
   std::vector<std::string> apply(const Key &, const Config &, const std::vector<std::string> &) override { return {}; }
+  void set_nics(const Key &key, const std::vector<device::NicItem> &nics, const std::vector<std::string> &) override {
+    std::lock_guard lock(mutex_);
+    find(key).nics = nics;
+  }
   void validate_raw(const std::string &raw) override { instance::lxc::check_raw(raw); }
 
   void rename(const Key &from, const Key &to) override {

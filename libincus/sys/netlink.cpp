@@ -4,10 +4,12 @@
 #include <arpa/inet.h>
 #include <atomic>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <linux/if_link.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
+#include <linux/veth.h>
 #include <net/if.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -130,6 +132,85 @@ std::vector<Link> list_links(int socket) {
 void subscribe_addresses(int socket) {
   for (int group : {RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR})
     if (::setsockopt(socket, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group, sizeof group) < 0) base::fail_errno(errno, "cannot watch the network interfaces");
+}
+
+namespace {
+
+/// A request that is put together attribute by attribute.
+class Request {
+public:
+  Request(int type, int flags) {
+    nlmsghdr h{};
+    h.nlmsg_type = static_cast<std::uint16_t>(type);
+    h.nlmsg_flags = static_cast<std::uint16_t>(NLM_F_REQUEST | NLM_F_ACK | flags);
+    append(&h, sizeof h);
+  }
+  void append(const void *data, std::size_t size) {
+    data_.append(static_cast<const char *>(data), size);
+    data_.resize(NLMSG_ALIGN(data_.size()), '\0');
+  }
+  void add(int type, const void *data, std::size_t size) {
+    auto at = begin(type);
+    append(data, size);
+    // The length tells of the bytes, not of what fills up after them.
+    attribute(at)->rta_len = static_cast<std::uint16_t>(RTA_LENGTH(size));
+  }
+  void add(int type, const std::string &text) { add(type, text.c_str(), text.size() + 1); }
+  void add(int type, std::uint32_t number) { add(type, &number, sizeof number); }
+  std::size_t begin(int type) {
+    auto at = data_.size();
+    rtattr a{sizeof a, static_cast<std::uint16_t>(type)};
+    append(&a, sizeof a);
+    return at;
+  }
+  void end(std::size_t at) { attribute(at)->rta_len = static_cast<std::uint16_t>(data_.size() - at); }
+  /// Sends it and waits for the answer; an errno.
+  int ask() {
+    base::Fd s(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
+    if (!s) return errno;
+    reinterpret_cast<nlmsghdr *>(data_.data())->nlmsg_len = static_cast<std::uint32_t>(data_.size());
+    if (::send(s.get(), data_.data(), data_.size(), 0) < 0) return errno;
+    alignas(nlmsghdr) char buf[8192];
+    ssize_t n;
+    do n = ::recv(s.get(), buf, sizeof buf, 0);
+    while (n < 0 && errno == EINTR);
+    if (n < static_cast<ssize_t>(NLMSG_LENGTH(sizeof(nlmsgerr)))) return n < 0 ? errno : EIO;
+    return -static_cast<nlmsgerr *>(NLMSG_DATA(reinterpret_cast<nlmsghdr *>(buf)))->error;
+  }
+
+private:
+  rtattr *attribute(std::size_t at) { return reinterpret_cast<rtattr *>(data_.data() + at); }
+  std::string data_;
+};
+
+} // namespace
+
+int create_veth(const NewVeth &v) {
+  unsigned char mac[6];
+  if (v.name.size() >= IFNAMSIZ || v.peer_name.size() >= IFNAMSIZ) return EINVAL;
+  if (std::sscanf(v.hwaddr.c_str(), "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx", &mac[0], &mac[1], &mac[2], &mac[3], &mac[4], &mac[5]) != 6) return EINVAL;
+  unsigned bridge = v.bridge.empty() ? 0 : ::if_nametoindex(v.bridge.c_str());
+  if (!v.bridge.empty() && bridge == 0) return ENODEV;
+  Request r(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL);
+  ifinfomsg own{}, peer{};
+  own.ifi_flags = own.ifi_change = IFF_UP;
+  r.append(&own, sizeof own);
+  r.add(IFLA_IFNAME, v.name);
+  if (v.mtu) r.add(IFLA_MTU, *v.mtu);
+  if (bridge) r.add(IFLA_MASTER, bridge);
+  auto info = r.begin(IFLA_LINKINFO);
+  r.add(IFLA_INFO_KIND, "veth", 4);
+  auto data = r.begin(IFLA_INFO_DATA);
+  auto other = r.begin(VETH_INFO_PEER);
+  r.append(&peer, sizeof peer);
+  r.add(IFLA_IFNAME, v.peer_name);
+  r.add(IFLA_ADDRESS, mac, sizeof mac);
+  if (v.mtu) r.add(IFLA_MTU, *v.mtu);
+  r.add(IFLA_NET_NS_FD, static_cast<std::uint32_t>(v.peer_namespace));
+  r.end(other);
+  r.end(data);
+  r.end(info);
+  return r.ask();
 }
 
 int delete_link(const std::string &name) {

@@ -29,6 +29,16 @@ struct Link {
 std::vector<Link> list_links(int socket);
 /// Makes the socket hear of addresses and links that come and go.
 void subscribe_addresses(int socket);
+/// A pair of virtual Ethernet interfaces: one end stays with the caller and is up, the other is in another network namespace, down.
+struct NewVeth {
+  std::string name, peer_name;
+  std::string hwaddr;        ///< of the peer
+  int peer_namespace = -1;   ///< a descriptor of it
+  std::string bridge;        ///< that the caller's end joins; empty: none
+  std::optional<unsigned> mtu;
+};
+/// Makes it in one step. Returns an errno.
+int create_veth(const NewVeth &veth);
 /// Deletes an interface of the caller's namespace; gone already is success. Returns an errno.
 int delete_link(const std::string &name);
 

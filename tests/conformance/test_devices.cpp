@@ -92,6 +92,56 @@ TEST_CASE("devices: nics") {
   CHECK(c.state().network.count("lan0") == 0);
 }
 
+TEST_CASE("devices: nics of a guest that runs") {
+  World w;
+  InstanceCreate r;
+  r.devices = {{"eth0", {{"type", "nic"}, {"nictype", "p2p"}}}};
+  auto c = w.run("c1", r);
+  auto pid = c.state().pid;
+  c.patch({}, {{"lan", {{"type", "nic"}, {"nictype", "p2p"}, {"name", "lan0"}, {"mtu", "1400"}}}});
+  auto i = c.info();
+  auto s = c.state();
+  REQUIRE(s.network.count("lan0") == 1);
+  CHECK(s.network["lan0"].hwaddr == i.config.at("volatile.lan.hwaddr"));
+  CHECK(s.network["lan0"].host_name == i.config.at("volatile.lan.host_name"));
+  CHECK(s.network["lan0"].mtu == 1400);
+  CHECK(s.network.count("eth0") == 1);
+  // Changed: made anew, with the address it had.
+  c.patch({}, {{"lan", {{"type", "nic"}, {"nictype", "p2p"}, {"name", "lan1"}}}});
+  s = c.state();
+  CHECK(s.network.count("lan0") == 0);
+  REQUIRE(s.network.count("lan1") == 1);
+  CHECK(s.network["lan1"].hwaddr == i.config.at("volatile.lan.hwaddr"));
+  // One of the start goes, also from the next life of its init.
+  auto to = c.info();
+  c.update({to.architecture, to.config, "", {{"lan", to.devices.at("lan")}}, false, to.profiles, "", false}).wait();
+  s = c.state();
+  CHECK(s.network.count("eth0") == 0);
+  CHECK(s.network.count("lan1") == 1);
+  CHECK(c.info().config.count("volatile.eth0.hwaddr") == 0);
+  CHECK(s.pid == pid);
+  // By way of a profile.
+  w.host.create_profile({"p1", {}, "", {}});
+  to = c.info();
+  to.profiles.push_back("p1");
+  c.update({to.architecture, to.config, "", to.devices, false, to.profiles, "", false}).wait();
+  w.host.profile("p1").update({{}, "", {{"wan", {{"type", "nic"}, {"nictype", "p2p"}, {"name", "wan0"}}}}});
+  CHECK(c.state().network.count("wan0") == 1);
+  REFUSED(invalid_argument, "is not a bridge", c.patch({}, {{"lan", {{"type", "nic"}, {"nictype", "bridged"}, {"parent", "lo"}}}}));
+  CHECK(c.state().network.count("lan1") == 1);
+  REFUSED(conflict, "while it is running", c.patch({}, {{"d", {{"type", "disk"}, {"path", "/mnt"}, {"source", "/etc"}}}}));
+  CHECK(c.info().devices.count("d") == 0);
+  c.stop(true).wait();
+  c.start().wait();
+  s = c.state();
+  CHECK(s.network.count("lan1") == 1);
+  CHECK(s.network.count("wan0") == 1);
+  CHECK(s.network.count("eth0") == 0);
+  auto report = boost::json::parse(w.host.request("GET", "/internal/check"));
+  CHECK(report.at("problems").as_array().empty());
+  c.stop(true).wait();
+}
+
 TEST_CASE("devices: directories and files of the host") {
   World w;
   auto dir = scratch() + "/shared";

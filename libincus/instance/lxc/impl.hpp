@@ -71,6 +71,7 @@ public:
   std::string console_log(const Key &key) override;
   void clear_console_log(const Key &key) override;
   std::vector<std::string> apply(const Key &key, const Config &expanded, const std::vector<std::string> &changed) override;
+  void set_nics(const Key &key, const std::vector<device::NicItem> &nics, const std::vector<std::string> &again) override;
   void validate_raw(const std::string &raw) override;
   void rename(const Key &from, const Key &to) override;
   void forget(const Key &key) override;

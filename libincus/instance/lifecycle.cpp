@@ -70,20 +70,13 @@ void Manager::start_all() {
     std::string project, name;
   };
   std::vector<Candidate> all;
-  for (auto &r : db::instances(ctx_.global, "")) {
-    if (is_live(r.id)) continue;
-    Config c;
-    try {
-      c = expand(r).config;
-    } catch (const std::exception &e) {
-      ctx_.log.error("cannot find out whether instance {} is to start: {}", r.name, e.what());
-      continue;
-    }
-    auto wanted = schema::value(instance_keys(), c, "boot.autostart");
+  for_all([&](const db::InstanceRow &r, const Expanded &e) {
+    if (is_live(r.id)) return;
+    auto wanted = schema::value(instance_keys(), e.config, "boot.autostart");
     auto last = r.config.find("volatile.last_state.power");
-    if (wanted.empty() ? last == r.config.end() || last->second != "RUNNING" : !schema::truthy(wanted)) continue;
-    all.push_back({number(c, "boot.autostart.priority"), number(c, "boot.autostart.delay"), r.project, r.name});
-  }
+    if (wanted.empty() ? last == r.config.end() || last->second != "RUNNING" : !schema::truthy(wanted)) return;
+    all.push_back({number(e.config, "boot.autostart.priority"), number(e.config, "boot.autostart.delay"), r.project, r.name});
+  });
   std::stable_sort(all.begin(), all.end(), [](auto &a, auto &b) { return a.priority > b.priority; });
   for (auto &i : all) {
     for (int attempt = 1;; attempt++) {

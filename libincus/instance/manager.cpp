@@ -93,6 +93,27 @@ Expanded Manager::expand_with(const db::InstanceRow &row, const std::map<std::st
   return e;
 }
 
+void Manager::for_all(const std::function<void(const db::InstanceRow &, const Expanded &)> &fn) {
+  std::vector<db::InstanceRow> rows;
+  std::map<std::string, std::map<std::string, db::ProfileRow>> profiles;
+  {
+    std::lock_guard lock(ctx_.global.mutex());
+    rows = db::instances(ctx_.global, "");
+    for (auto &r : rows)
+      if (auto [it, fresh] = profiles.try_emplace(r.project); fresh) it->second = profile_map(r.project);
+  }
+  for (auto &r : rows) {
+    Expanded e;
+    try {
+      e = expand_with(r, profiles[r.project]);
+    } catch (const std::exception &err) {
+      ctx_.log.error("cannot find out what instance {} consists of: {}", r.name, err.what());
+      continue;
+    }
+    fn(r, e);
+  }
+}
+
 Expanded Manager::expand(const db::InstanceRow &row) {
   std::map<std::string, db::ProfileRow> profiles;
   for (auto &name : row.profiles)

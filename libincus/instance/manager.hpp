@@ -184,6 +184,8 @@ private:
   base::Fd open_volume(const std::string &project, const std::string &name);
   Expanded expand_with(const db::InstanceRow &row, const std::map<std::string, db::ProfileRow> &profiles);
   std::map<std::string, db::ProfileRow> profile_map(const std::string &project);
+  /// All instances of all projects by a handful of statements; those whose profiles are damaged are left out.
+  void for_all(const std::function<void(const db::InstanceRow &, const Expanded &)> &fn);
   void check_expanded(const db::InstanceRow &row, const Expanded &e, bool creating);
   void check_requirements(const std::string &what, const Config &expanded);
   void event(const char *action, const std::string &project, const std::string &name, boost::json::object context = {});
@@ -214,6 +216,7 @@ private:
   void on_rebooted(const Key &key, const Started &started);
   bool is_live(std::int64_t id);
   bool is_kept(std::int64_t id);
+  bool any_schedule();
   void snapshot_at_start(const std::string &project, const std::string &name);
   void must_run(const db::InstanceRow &row, const char *what);
   void must_not_run(const db::InstanceRow &row, const char *what);

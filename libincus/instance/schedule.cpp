@@ -187,27 +187,32 @@ void Manager::run_schedules(Time now) {
   auto seconds = std::chrono::system_clock::to_time_t(std::chrono::time_point_cast<std::chrono::system_clock::duration>(now));
   std::tm minute{};
   ::localtime_r(&seconds, &minute);
-  for (auto &r : db::instances(ctx_.global, "")) {
+  if (!any_schedule()) return;
+  for_all([&](const db::InstanceRow &r, const Expanded &e) {
+    auto &c = e.config;
+    auto schedule = c.find("snapshots.schedule");
+    if (schedule == c.end() || !schedule_due(schedule->second, minute)) return;
+    auto stopped = c.find("snapshots.schedule.stopped");
+    if (!is_live(r.id) && (stopped == c.end() || !schema::truthy(stopped->second))) return;
     try {
-      auto c = expand(r).config;
-      auto schedule = c.find("snapshots.schedule");
-      if (schedule == c.end() || !schedule_due(schedule->second, minute)) continue;
-      auto stopped = c.find("snapshots.schedule.stopped");
-      if (!is_live(r.id) && (stopped == c.end() || !schema::truthy(stopped->second))) continue;
       create_snapshot(r.project, r.name, {}, [](const std::string &, std::uint64_t, std::uint64_t) {});
-    } catch (const std::exception &e) {
-      ctx_.log.error("cannot make the scheduled snapshot of instance {}: {}", r.name, e.what());
+    } catch (const std::exception &err) {
+      ctx_.log.error("cannot make the scheduled snapshot of instance {}: {}", r.name, err.what());
     }
-  }
+  });
 }
 
-void Manager::snapshot_at_start(const std::string &project, const std::string &name) {
-  // Most hosts have none, and a start is to be quick.
+/// Most hosts have none, and a start is to be quick.
+bool Manager::any_schedule() {
   bool any = false;
   ctx_.global.query("SELECT EXISTS (SELECT 1 FROM instances_config WHERE key = 'snapshots.schedule') OR "
                     "EXISTS (SELECT 1 FROM profiles_config WHERE key = 'snapshots.schedule')",
                     {}, [&](const db::Row &r) { any = r.flag(0); });
-  if (!any) return;
+  return any;
+}
+
+void Manager::snapshot_at_start(const std::string &project, const std::string &name) {
+  if (!any_schedule()) return;
   auto r = row(project, name);
   auto c = expand(r).config;
   auto schedule = c.find("snapshots.schedule");

@@ -1,9 +1,77 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "base/error.hpp"
+// Every configuration key this library knows, as a document: from the rows that validate them.
+#include <boost/json.hpp>
+
+#include "device/device.hpp"
 #include "embed/engine.hpp"
+#include "instance/keys.hpp"
+#include "storage/config.hpp"
+#if __has_include("embed/config_keys.hpp")
+#include "embed/config_keys.hpp"
+#define INCUS_HAVE_SERVER_KEYS
+#endif
 
 namespace incus::embed {
 
-api::Reply Engine::configuration_get(api::Request &) { base::fail(ErrorCode::not_supported, "configuration_get is not served yet"); }
+namespace json = boost::json;
+
+namespace {
+
+struct Group {
+  std::string_view prefix, name;
+};
+
+/// The group of a key: by its beginning, or the last one.
+template <std::size_t N> std::string_view group_of(const Group (&groups)[N], std::string_view key) {
+  for (auto &g : groups)
+    if (key.starts_with(g.prefix)) return g.name;
+  return "miscellaneous";
+}
+
+constexpr Group instance_groups[] = {{"boot.", "boot"},           {"cloud-init.", "cloud-init"}, {"user.", "cloud-init"}, {"migration.", "migration"},
+                                     {"nvidia.", "nvidia"},       {"raw.", "raw"},               {"limits.", "resource-limits"}, {"security.", "security"},
+                                     {"snapshots.", "snapshots"}, {"volatile.", "volatile"},     {"environment.", "miscellaneous"}};
+#ifdef INCUS_HAVE_SERVER_KEYS
+constexpr Group server_groups[] = {{"acme.", "acme"}, {"cluster.", "cluster"}, {"core.", "core"}, {"images.", "images"}, {"loki.", "loki"}, {"oidc.", "oidc"}, {"openfga.", "openfga"}};
+constexpr Group project_groups[] = {{"features.", "features"}, {"limits.", "limits"}, {"restricted", "restricted"}, {"", "specific"}};
+#endif
+
+json::object describe(const schema::Key &k, bool live) {
+  std::string_view doc = k.doc ? k.doc : "";
+  // The first sentence is the short form; more than one is the long one.
+  auto end = doc.find(". ");
+  std::string_view brief = doc.substr(0, end);
+  if (brief.ends_with('.')) brief.remove_suffix(1);
+  json::object o{{"type", k.type}, {"shortdesc", brief}, {"longdesc", end == doc.npos ? std::string_view() : doc}};
+  if (live) o["liveupdate"] = k.live ? "yes" : "no";
+  if (k.fallback && *k.fallback) o["defaultdesc"] = k.fallback;
+  return o;
+}
+
+void add(json::object &entity, std::string_view group, const schema::Key &k, bool live) {
+  auto &keys = entity.emplace(group, json::object{{"keys", json::array()}}).first->value().as_object()["keys"].as_array();
+  keys.push_back(json::object{{k.name, describe(k, live)}});
+}
+
+} // namespace
+
+api::Reply Engine::configuration_get(api::Request &) {
+  json::object instance, devices, pool, configs;
+  for (auto &k : instance::instance_keys()) add(instance, group_of(instance_groups, k.name), k, true);
+  for (auto *type : device::types())
+    for (auto &k : type->keys) add(devices, type->type, k, true);
+  for (auto &k : storage::pool_keys()) add(pool, "common", k, false);
+  configs["instance"] = std::move(instance);
+  configs["devices"] = std::move(devices);
+  configs["storage_pool"] = std::move(pool);
+#ifdef INCUS_HAVE_SERVER_KEYS
+  json::object server, project;
+  for (auto &k : server_keys()) add(server, group_of(server_groups, k.name), k, false);
+  for (auto &k : project_keys()) add(project, group_of(project_groups, k.name), k, false);
+  configs["server"] = std::move(server);
+  configs["project"] = std::move(project);
+#endif
+  return {json::object{{"configs", std::move(configs)}}, {}, {}};
+}
 
 } // namespace incus::embed

@@ -13,6 +13,7 @@
 #include "base/names.hpp"
 #include "base/time.hpp"
 #include "embed/host_conditions.hpp"
+#include "embed/metrics.hpp"
 #include "embed/patches.hpp"
 #include "instance/lxc/runtime.hpp"
 
@@ -20,7 +21,7 @@ namespace incus::embed {
 
 namespace json = boost::json;
 
-Engine::Engine(const std::string &directory, const OpenOptions &options) : options_(options), log_(options.log) {
+Engine::Engine(const std::string &directory, const OpenOptions &options) : options_(options), log_(log_sink()) {
   if (options.remove_directory && !options.auto_destroy)
     base::fail(ErrorCode::invalid_argument, "remove_directory needs auto_destroy: instances that outlive the process need their directory");
   directory_ = std::make_unique<StateDirectory>(directory, options.takeover_timeout, log_);
@@ -45,7 +46,7 @@ Engine::Engine(const std::string &directory, const OpenOptions &options) : optio
   tell_conditions(*global_, host_conditions());
 }
 
-Engine::Engine(const OpenOptions &options) : options_(options), log_(options.log) {
+Engine::Engine(const OpenOptions &options) : options_(options), log_(log_sink()) {
   global_ = db::open_sqlite("");
   local_ = db::open_sqlite("");
   files_ = image::files_in_memory();
@@ -55,12 +56,24 @@ Engine::Engine(const OpenOptions &options) : options_(options), log_(options.log
   wire("", mock::drivers());
 }
 
+/// Lines go to the program's own sink, and to whoever listens to events.
+base::Log::Sink Engine::log_sink() {
+  return [this](LogLevel level, const std::string &line) {
+    if (options_.log) options_.log(level, line);
+    events_.publish("logging", "", [&]() -> json::value {
+      const char *name = level == LogLevel::debug ? "debug" : level == LogLevel::info ? "info" : level == LogLevel::warning ? "warning" : "error";
+      return json::object{{"message", line}, {"level", name}, {"context", json::object()}};
+    });
+  };
+}
+
 void Engine::wire(const std::string &directory, std::span<const storage::DriverInfo *const> drivers) {
   db::upgrade(*global_, db::global_steps(), "the store of " + (directory.empty() ? "test://" : directory));
   db::upgrade(*local_, db::local_steps(), "the local store of " + (directory.empty() ? "test://" : directory));
   fill_store();
   run_once(*global_, *local_, log_);
   journal_ = std::make_unique<db::Journal>(*local_, log_);
+  metrics_ = std::make_shared<MetricsCache>();
   operations_ = std::make_unique<Operations>(events_, log_);
   if (!options_.storage_driver.empty() && std::none_of(drivers.begin(), drivers.end(), [&](auto *d) { return options_.storage_driver == d->name; }))
     base::fail(ErrorCode::invalid_argument, "unknown storage driver {}: known ones are dir and overlay", base::quoted(options_.storage_driver));

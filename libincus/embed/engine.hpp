@@ -25,6 +25,9 @@ struct CertificateUpdate;
 
 namespace incus::embed {
 
+struct MetricsCache;
+struct Sample;
+
 class Engine final : public api::Door {
 public:
   /// embed:
@@ -82,10 +85,13 @@ private:
   /// PEM and fingerprint, once the host has been served over TLS; else empty.
   std::pair<std::string, std::string> server_certificate();
   api::Reply change_server(api::Request &q, bool patch);
+  std::shared_ptr<const std::vector<Sample>> project_samples(const std::string &project); // metrics.cpp
+  base::Log::Sink log_sink();
   ProfileInfo profile_info(const std::string &project, const std::string &name);
   void change_profile(const std::string &project, const std::string &name, const std::function<ProfileUpdate(const ProfileInfo &)> &change);
 
   OpenOptions options_;
+  EventHub events_; ///< outlives what logs: log lines are events too
   base::Log log_;
   std::unique_ptr<StateDirectory> directory_;
   std::unique_ptr<db::Connection> global_, local_;
@@ -97,7 +103,6 @@ private:
   std::unique_ptr<instance::Runtime> runtime_;
   mock::Runtime *mock_ = nullptr;
   std::unique_ptr<instance::Manager> instances_;
-  EventHub events_;
   ImageSecrets image_secrets_;
   std::unique_ptr<Operations> operations_;
   std::mutex background_mutex_;
@@ -112,6 +117,7 @@ private:
   Tokens tokens_;
   std::mutex certificate_mutex_;
   std::pair<std::string, std::string> certificate_;
+  std::shared_ptr<MetricsCache> metrics_;
 };
 
 /// A version of an object: a digest of what can be changed of it.

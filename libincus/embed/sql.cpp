@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The store to its administrator: dumps and statements. Recovery of volumes that the store does not know.
+// The store to its administrator: dumps and statements.
 #include <boost/json.hpp>
 
 #include "api/records.hpp"
@@ -68,6 +68,7 @@ api::Reply Engine::internal_sql_post(api::Request &q) {
   if (r.query == ".sync") {
     store.checkpoint();
   } else {
+    log_.info("statements of the administrator on the {} store, {} characters", r.database, r.query.size());
     auto answers = store.statements(r.query);
     if (!answers.empty()) {
       auto &list = results.emplace_array();
@@ -76,8 +77,5 @@ api::Reply Engine::internal_sql_post(api::Request &q) {
   }
   return {json::object{{"Results", std::move(results)}}, {}, {}};
 }
-
-api::Reply Engine::recover_validate_post(api::Request &) { base::fail(ErrorCode::not_supported, "recover_validate_post is not served yet"); }
-api::Reply Engine::recover_import_post(api::Request &) { base::fail(ErrorCode::not_supported, "recover_import_post is not served yet"); }
 
 } // namespace incus::embed

@@ -133,6 +133,7 @@ void enter(const Composition &c) {
   // Opened here: what stands for a layer must be of this namespace.
   bool layers = c.rootfs.empty();
   int low = layers ? open_path(c.lower) : -1, up = layers ? open_path(c.upper) : -1, dir = layers ? -1 : open_path(c.rootfs);
+  int own = ::open((c.volume + "/templates").c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC); // need not be there
   std::string at = place();
   if (::mount("none", at.c_str(), "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0755,size=4m") < 0) cannot("mount a tmpfs");
   uid_t uid = mapped_root(c.map, 'u');
@@ -147,14 +148,13 @@ void enter(const Composition &c) {
   if (::fchown(text, uid, gid) < 0) cannot("write metadata.yaml");
   ::close(text);
   if (::mkdir(rootfs.c_str(), 0755) < 0) cannot("prepare a root");
-  struct stat st;
-  auto own = c.volume + "/templates";
-  if (::lstat(own.c_str(), &st) == 0 && S_ISDIR(st.st_mode)) {
-    int tree = sys_open_tree(AT_FDCWD, own.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW);
+  if (own >= 0) {
+    int tree = sys_open_tree(own, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
     if (tree < 0 || ::mkdir(templates.c_str(), 0755) < 0) cannot("show the templates");
     restrict_tree(tree, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
     attach(tree, templates.c_str());
     ::close(tree);
+    ::close(own);
   }
   if (layers) {
     char options[128];

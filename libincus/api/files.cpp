@@ -91,13 +91,15 @@ template <class F> std::int64_t drain(const Reply &reply, const std::string &pat
 } // namespace
 
 FileInfo Instance::file_info(const std::string &path) const {
-  auto h = headers_of(api::perform(session_, RowId::instance_files_head, at(project_, name_, path)));
+  auto reply = api::perform(session_, RowId::instance_files_head, at(project_, name_, path));
+  auto h = headers_of(reply);
   FileInfo f;
   f.type = h["x-incus-type"];
   f.uid = static_cast<std::uint32_t>(number(h["x-incus-uid"]));
   f.gid = static_cast<std::uint32_t>(number(h["x-incus-gid"]));
   f.mode = static_cast<std::uint32_t>(number(h["x-incus-mode"], 8));
-  f.size = number(h["content-length"]);
+  // A door in this process tells the size by a body without bytes, one elsewhere by the header.
+  f.size = !reply.bodies.empty() && reply.bodies[0].size >= 0 ? reply.bodies[0].size : f.type == "file" ? number(h["content-length"]) : 0;
   std::tm tm{};
   if (std::sscanf(h["x-incus-modified"].c_str(), "%d-%d-%d %d:%d:%d", &tm.tm_year, &tm.tm_mon, &tm.tm_mday, &tm.tm_hour, &tm.tm_min, &tm.tm_sec) == 6) {
     tm.tm_year -= 1900;

@@ -183,13 +183,12 @@ api::Reply Engine::instance_files_get(api::Request &q) {
 }
 
 api::Reply Engine::instance_files_head(api::Request &q) {
-  auto f = ask(*instances_, q, Op::read, {path_of(q), ""}, -1, "look at");
+  auto path = path_of(q);
+  auto f = ask(*instances_, q, Op::read, {path, ""}, -1, "look at");
   api::Reply reply;
   describe(reply, f);
-  if (S_ISREG(f.mode)) {
-    reply.headers["Content-Type"] = "application/octet-stream";
-    reply.headers["Content-Length"] = std::to_string(f.size);
-  }
+  // The size of a body that is not sent.
+  if (S_ISREG(f.mode)) reply.bodies.push_back({name_of(path), base::Fd(::open("/dev/null", O_RDONLY | O_CLOEXEC)), f.size});
   return reply;
 }
 

@@ -29,7 +29,8 @@ std::vector<int> processes(const std::string &name) {
   std::vector<int> out;
   for (auto &e : std::filesystem::directory_iterator("/proc")) {
     auto pid = std::atoi(e.path().filename().c_str());
-    if (pid > 0 && slurp(e.path() / "comm") == name + "\n") out.push_back(pid);
+    // One that ended is not there any more, whether or not init has reaped it.
+    if (pid > 0 && slurp(e.path() / "comm") == name + "\n" && slurp(e.path() / "stat").find(") Z ") == std::string::npos) out.push_back(pid);
   }
   return out;
 }

@@ -121,7 +121,7 @@ TEST_CASE("owners are the guest's, privileged or not, running or stopped, on eve
       c.wait_ready(ReadyLevel::exec);
       CHECK(c.exec({"stat", "-c", "%u:%g", "/tmp/stopped"}).stdout_data == "1000:1000\n");
       CHECK(c.exec({"cat", "/tmp/stopped"}).stdout_data == "y");
-      CHECK(w.host.request("GET", "/internal/check") == "[]");
+      CHECK(w.host.request("GET", "/internal/check") == R"({"problems":[]})");
     }
 }
 
@@ -265,7 +265,7 @@ TEST_CASE("clients and helpers that go in the middle leave nothing") {
   c.read_file("/tmp/x");
   c.remove().wait(); // its session does not hold it
   CHECK(processes("incus-files").empty());
-  CHECK(w.host.request("GET", "/internal/check") == "[]");
+  CHECK(w.host.request("GET", "/internal/check") == R"({"problems":[]})");
 }
 
 TEST_CASE("a session that is not used ends") {

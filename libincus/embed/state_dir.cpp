@@ -85,9 +85,14 @@ std::vector<int> helper_holders(int lock) {
   return out;
 }
 
+/// What is in a directory, but for what may lie there before its first daemon: the socket that systemd listens on, log and pid files, certificates that
+/// an administrator put there.
 std::vector<std::string> entries(int dir) {
   auto all = sys::list_directory(dir);
   std::erase(all, lock_name);
+  std::erase_if(all, [](const std::string &n) {
+    return n == "unix.socket" || n == "lost+found" || n == "ca.crl" || n.starts_with("incus.") || n == "server.crt" || n == "server.key" || n == "server.ca";
+  });
   return all;
 }
 
@@ -103,7 +108,7 @@ StateDirectory::StateDirectory(const std::string &path, std::chrono::millisecond
   bool ours = sys::exists_at(dir_.get(), marker);
   if (!ours) {
     auto have = entries(dir_.get());
-    if (std::find(have.begin(), have.end(), "database") != have.end() || std::find(have.begin(), have.end(), "unix.socket") != have.end())
+    if (std::find(have.begin(), have.end(), "database") != have.end())
       base::fail(ErrorCode::not_supported, "{} was made by another Incus daemon: it is left as it is; use another directory", base::quoted(path_));
     if (!have.empty())
       base::fail(ErrorCode::invalid_argument, "{} is not empty and not a state directory of libincus (it holds {}): use an empty or a new directory",

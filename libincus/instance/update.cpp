@@ -118,9 +118,13 @@ void Manager::profile_changed(const std::string &project, const std::vector<std:
     auto changed = changed_keys(was->second.config, after.config);
     if (!changed.empty()) ctx_.runtime.apply(key_of(*r), after.config, changed);
     try {
+      auto own = r->config;
       auto plug = plug_of(*r, was->second, after);
       if (!plug) continue;
-      ctx_.global.transaction([&] { db::update_instance(ctx_.global, *r); });
+      // Only what is new: an operation on the instance may be under way.
+      Config changes;
+      for (auto &k : changed_keys(own, r->config)) changes[k] = r->config.count(k) ? r->config.at(k) : "";
+      ctx_.global.transaction([&] { db::set_instance_config(ctx_.global, r->id, changes); });
       ctx_.runtime.set_nics(key_of(*r), plug->nics, plug->again);
     } catch (const Error &e) {
       ctx_.log.warning("devices of instance {} are those of its profiles at its next start: {}", name, e.what());

@@ -29,6 +29,7 @@ public:
     auto fd = dial(target_);
     {
       std::lock_guard lock(socket_mutex_);
+      handle_ = fd.dup();
       adopt(lowest(), std::move(fd));
     }
     check_interrupted();
@@ -94,7 +95,7 @@ public:
     interrupted_ = true;
     // What waits for the socket then finds it at its end.
     std::lock_guard lock(socket_mutex_);
-    if (lowest().socket().is_open()) ::shutdown(lowest().socket().native_handle(), SHUT_RDWR);
+    if (handle_) ::shutdown(handle_.get(), SHUT_RDWR);
   }
 
   void tunnel(base::Fd socket) override {
@@ -214,7 +215,8 @@ private:
   beast::flat_buffer buffer_{1 << 20};
   std::optional<http::response_parser<http::buffer_body>> parser_;
   std::size_t moved_ = 0;
-  std::mutex socket_mutex_; ///< guards the socket's coming into being
+  std::mutex socket_mutex_; ///< guards handle_
+  base::Fd handle_;         ///< the socket again: interrupt() may come while the stream closes its own
   std::atomic<bool> interrupted_{false};
   bool failed_ = false, written_ = false, answered_ = false;
 };

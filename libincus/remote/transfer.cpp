@@ -122,7 +122,8 @@ public:
     char c;
     while (::recv(ours_.get(), &c, 1, MSG_DONTWAIT) < 0 && errno == EINTR) {
     }
-    ours_.reset();
+    // Closed by the destructor alone: stop() may come from another thread.
+    ::shutdown(ours_.get(), SHUT_WR);
   }
   void stop() { ::shutdown(ours_.get(), SHUT_RDWR); }
 

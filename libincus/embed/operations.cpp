@@ -15,7 +15,7 @@ namespace incus::embed {
 
 namespace {
 constexpr int running = 103, success = 200, failure = 400, cancelled = 401;
-constexpr auto remembered = std::chrono::seconds(30);
+constexpr auto remembered = std::chrono::seconds(5);
 } // namespace
 
 OperationInfo TaskOperation::info() {

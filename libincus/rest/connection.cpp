@@ -276,7 +276,8 @@ void Connection::ask() {
 void Connection::reply(api::Reply r) {
   if (!r.bodies.empty()) return send_bodies(std::move(r));
   Answer a;
-  if (r.operation && routed_.row->kind != api::Kind::sync) {
+  // Some rows answer by an operation only sometimes (a certificate, or a token for one).
+  if (r.operation && head_.method != "GET") {
     a = async(r.operation->info());
   } else if (routed_.row->kind == api::Kind::stream && r.metadata.is_string()) {
     a.json = false;

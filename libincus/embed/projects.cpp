@@ -154,7 +154,7 @@ api::Reply Engine::project_post(api::Request &q) {
   db::project(*global_, name);
   OperationSpec s;
   s.description = "Renaming project";
-  s.project = name;
+  s.project.clear(); // the server's: whoever waits listens to another project
   s.resources["projects"] = {url(name)};
   return async(std::move(s), [this, name, to](TaskOperation &) {
     global_->transaction([&] {

@@ -3,6 +3,7 @@
 
 #include <boost/json.hpp>
 
+#include "api/access.hpp"
 #include "base/time.hpp"
 
 namespace incus::rest {
@@ -25,9 +26,8 @@ struct Feed : std::enable_shared_from_this<Feed> {
   bool sending = false, over = false;
 
   bool wanted(const Event &e) const {
-    if (e.project.empty()) return !wish->caller || wish->caller->is_admin();
-    if (!wish->all_projects && e.project != wish->project) return false;
-    return !wish->caller || wish->caller->may_use(e.project);
+    if (!e.project.empty() && !wish->all_projects && e.project != wish->project) return false;
+    return api::may_see(wish->caller.get(), e);
   }
 
   void drain() {

@@ -3,13 +3,10 @@
 #include <boost/json.hpp>
 
 #include "device/device.hpp"
+#include "embed/config_keys.hpp"
 #include "embed/engine.hpp"
 #include "instance/keys.hpp"
 #include "storage/config.hpp"
-#if __has_include("embed/config_keys.hpp")
-#include "embed/config_keys.hpp"
-#define INCUS_HAVE_SERVER_KEYS
-#endif
 
 namespace incus::embed {
 
@@ -28,13 +25,12 @@ template <std::size_t N> std::string_view group_of(const Group (&groups)[N], std
   return "miscellaneous";
 }
 
-constexpr Group instance_groups[] = {{"boot.", "boot"},           {"cloud-init.", "cloud-init"}, {"user.", "cloud-init"}, {"migration.", "migration"},
+constexpr Group instance_groups[] = {{"boot.", "boot"},           {"cloud-init.", "cloud-init"}, {"user.meta-data", "cloud-init"}, {"user.network-config", "cloud-init"}, {"user.user-data", "cloud-init"}, {"user.vendor-data", "cloud-init"},
+                                     {"migration.", "migration"},
                                      {"nvidia.", "nvidia"},       {"raw.", "raw"},               {"limits.", "resource-limits"}, {"security.", "security"},
                                      {"snapshots.", "snapshots"}, {"volatile.", "volatile"},     {"environment.", "miscellaneous"}};
-#ifdef INCUS_HAVE_SERVER_KEYS
 constexpr Group server_groups[] = {{"acme.", "acme"}, {"cluster.", "cluster"}, {"core.", "core"}, {"images.", "images"}, {"loki.", "loki"}, {"oidc.", "oidc"}, {"openfga.", "openfga"}};
 constexpr Group project_groups[] = {{"features.", "features"}, {"limits.", "limits"}, {"restricted", "restricted"}, {"", "specific"}};
-#endif
 
 json::object describe(const schema::Key &k, bool live) {
   std::string_view doc = k.doc ? k.doc : "";
@@ -64,13 +60,12 @@ api::Reply Engine::configuration_get(api::Request &) {
   configs["instance"] = std::move(instance);
   configs["devices"] = std::move(devices);
   configs["storage_pool"] = std::move(pool);
-#ifdef INCUS_HAVE_SERVER_KEYS
   json::object server, project;
   for (auto &k : server_keys()) add(server, group_of(server_groups, k.name), k, false);
+  for (auto &k : local_server_keys()) add(server, group_of(server_groups, k.name), k, false);
   for (auto &k : project_keys()) add(project, group_of(project_groups, k.name), k, false);
   configs["server"] = std::move(server);
   configs["project"] = std::move(project);
-#endif
   return {json::object{{"configs", std::move(configs)}}, {}, {}};
 }
 

@@ -31,6 +31,8 @@ TEST_CASE("configuration: every key has its place and text") {
       }
   for (auto &k : instance::instance_keys()) CHECK(instance.count(k.name) == 1);
   CHECK(instance.size() == instance::instance_keys().size());
+  for (auto *entity : {"server", "project", "storage_pool"}) CHECK(!configs.at(entity).as_object().empty());
+  CHECK(configs.at("server").as_object().contains("core"));
   for (auto *type : {"disk", "nic"}) CHECK(configs.at("devices").as_object().contains(type));
 }
 
@@ -54,6 +56,7 @@ TEST_CASE("recovery: what the pools hold and the store does not") {
   InstanceCreate c;
   c.name = "lost";
   c.source.type = "none";
+  c.devices["root"] = {{"type", "disk"}, {"path", "/"}, {"pool", "p"}};
   h.create_instance(c).wait();
   h.request("POST", "/internal/sql", R"({"database": "global", "query": "DELETE FROM instances; DELETE FROM storage_volumes"})");
   auto found = json::parse(h.request("POST", "/internal/recover/validate", R"({"pools": []})"));

@@ -67,6 +67,7 @@ constexpr const char *list[] = {
     "lxc_features",
     "metadata_configuration",
     "metrics",
+    "metrics_authentication",
     "metrics_cpu_effective_total",
     "metrics_cpu_seconds",
     "metrics_memory_oom_total",

@@ -186,7 +186,8 @@ TEST_CASE("trust: a token is good once, for what it was made for, until it runs 
   CHECK(s.error(RowId::certificates_post, {}, {{"trust_token", token}}, s.who(b)) == ErrorCode::forbidden);
   // Shown to administrators alone.
   token = s.token();
-  CHECK(s.call(RowId::operations_get, {}, nullptr, s.who(a)).metadata.as_array().empty());
+  CHECK(json::serialize(s.call(RowId::operations_get, {}, nullptr, s.who(a)).metadata).find(s.operation) == std::string::npos);
+  CHECK(json::serialize(s.call(RowId::operations_get, {}).metadata).find(s.operation) != std::string::npos);
   CHECK(s.error(RowId::operation_get, {s.operation}, nullptr, s.who(a)) == ErrorCode::not_found);
   CHECK(s.error(RowId::operation_delete, {s.operation}, nullptr, s.who(a)) == ErrorCode::not_found);
   // Without a certificate it is not spent.

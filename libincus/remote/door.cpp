@@ -54,7 +54,7 @@ std::string target_of(const Row &row, const Request &request) {
     if (value >= request.path.size()) base::fail(ErrorCode::internal, "a call of {} {} misses a part of its path", row.method, row.path);
     auto &v = request.path[value++];
     // An empty or a dot component would make another path of it on the way.
-    if (v.empty() || v == "." || v == "..") base::fail(ErrorCode::invalid_argument, "invalid name {}: it cannot be a part of a URL", base::quoted(v));
+    if (v.empty() || v == "." || v == "..") base::fail(ErrorCode::invalid_argument, "invalid name {}: it is not valid as a part of a URL", base::quoted(v));
     out += escape(v);
   }
   auto q = query_string(request.query);

@@ -48,6 +48,18 @@ OperationInfo RemoteOperation::info() {
   return last_;
 }
 
+/// Whether the end is known now: from the server, or when it has forgotten the operation, from the tracker, whose word may be on its way.
+bool RemoteOperation::asked_again() {
+  try {
+    refresh();
+    return ended();
+  } catch (const Error &e) {
+    if (e.code() != ErrorCode::not_found) return false;
+  }
+  std::unique_lock lock(mutex_);
+  return changed_.wait_for(lock, std::chrono::seconds(2), [&] { return last_.status_code >= 200; });
+}
+
 bool RemoteOperation::wait(std::optional<Milliseconds> timeout) {
   using Clock = std::chrono::steady_clock;
   auto end = timeout ? Clock::now() + *timeout : Clock::time_point::max();
@@ -71,10 +83,10 @@ bool RemoteOperation::wait(std::optional<Milliseconds> timeout) {
         refresh();
         return ended();
       }
-      if (e.code() != ErrorCode::not_found) throw;
-      // Ended and forgotten. The tracker's word may be on its way.
-      std::unique_lock lock(mutex_);
-      if (!changed_.wait_for(lock, std::chrono::seconds(2), [&] { return last_.status_code >= 200; })) throw;
+      if (e.code() == ErrorCode::unavailable) throw;
+      // The official server answers this call with the failure of the operation itself.
+      if (asked_again()) continue;
+      throw;
     }
   }
   return true;

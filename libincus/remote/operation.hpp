@@ -32,6 +32,7 @@ public:
   void refresh();
 
 private:
+  bool asked_again();
   const ClientPtr client_;
   const std::string id_;
   std::mutex mutex_;

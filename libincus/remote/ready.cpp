@@ -48,7 +48,15 @@ struct Asked {
     auto answer = client.call("POST", path + "/exec" + query, body, left());
     auto info = operation_from_json(answer.metadata);
     auto seconds = std::chrono::ceil<std::chrono::seconds>(left()).count();
-    auto ended = client.call("GET", fmt::format("/1.0/operations/{}/wait?timeout={}", info.id, seconds), nullptr, left() + Milliseconds(2000)).metadata;
+    json::value ended;
+    try {
+      ended = client.call("GET", fmt::format("/1.0/operations/{}/wait?timeout={}", info.id, seconds), nullptr, left() + Milliseconds(2000)).metadata;
+    } catch (const Error &e) {
+      // So the official server says that something could be run, though not this.
+      if (e.message() == "Command not found") return 127;
+      if (e.message() == "Command not executable") return 126;
+      throw;
+    }
     auto *o = ended.if_object();
     auto *status = o ? o->if_contains("status_code") : nullptr;
     auto *m = o ? o->if_contains("metadata") : nullptr;

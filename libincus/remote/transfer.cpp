@@ -273,9 +273,9 @@ private:
   bool done_ = false;
 };
 
-std::string text_of(const std::vector<std::string> &all) {
+std::string text_of(const std::string &key, const std::vector<std::string> &all) {
   std::string out;
-  for (auto &a : all) out += (out.empty() ? "" : "&") + ("alias=" + escape(a));
+  for (auto &a : all) out += (out.empty() ? "" : "&") + (key + "=" + escape(a));
   return out;
 }
 
@@ -325,7 +325,9 @@ Reply RemoteDoor::upload_image(const Row &row, Request &request) {
   if (how.public_) o.headers["x-incus-public"] = "true";
   if (!how.filename.empty()) o.headers["x-incus-filename"] = how.filename;
   if (!how.properties.empty()) o.headers["x-incus-properties"] = form(how.properties);
-  if (!aliases.empty() && !how.reuse) o.headers["x-incus-aliases"] = text_of(aliases);
+  if (!aliases.empty() && !how.reuse) o.headers["x-incus-aliases"] = text_of("alias", aliases);
+  if (how.profiles && !how.profiles->empty()) o.headers["x-incus-profiles"] = text_of("profile", *how.profiles);
+  if (!how.fingerprint.empty()) o.headers["x-incus-fingerprint"] = how.fingerprint;
   for (auto &[k, v] : o.headers)
     if (!base::is_one_line(v)) base::fail(ErrorCode::invalid_argument, "invalid file name {}: it must stand on one line", base::quoted(v));
   std::shared_ptr<void> keep;
@@ -354,15 +356,27 @@ Reply RemoteDoor::upload_image(const Row &row, Request &request) {
   auto document = answer.metadata;
   auto reply = from_answer(row, std::move(answer));
   auto op = std::dynamic_pointer_cast<RemoteOperation>(reply.operation);
-  if (!how.reuse || aliases.empty() || !op) return reply;
+  // What the headers of an upload cannot say.
+  json::object change;
+  if (how.profiles && how.profiles->empty()) change["profiles"] = json::array();
+  if (how.expires_at) change["expires_at"] = api::to_json(*how.expires_at);
+  if (!how.reuse) aliases.clear();
+  if (!op || (aliases.empty() && change.empty() && how.fingerprint.empty())) return reply;
   auto project = query_string(request.query);
   auto both = std::make_shared<ThenOperation>(op);
-  both->start(client_, [client = client_, op, aliases, query = project.empty() ? "" : "?" + project] {
+  both->start(client_, [client = client_, op, aliases, change, wanted = how.fingerprint, query = project.empty() ? "" : "?" + project] {
     auto i = op->info();
     auto m = api::parse_json(i.metadata.text.empty() ? "null" : i.metadata.text, "the operation's metadata");
     auto *f = m.is_object() ? m.get_object().if_contains("fingerprint") : nullptr;
     if (!f || !f->is_string()) base::fail(ErrorCode::internal, "the server does not name the image it imported");
-    for (auto &a : aliases) move_alias(*client, a, std::string(f->get_string()), query);
+    std::string got(f->get_string()), url = "/1.0/images/" + escape(got) + query;
+    if (!wanted.empty() && wanted != got) {
+      auto removed = std::make_shared<RemoteOperation>(client, operation_from_json(client->call("DELETE", url).metadata));
+      removed->wait(std::nullopt);
+      base::fail(ErrorCode::corrupt, "the image has the fingerprint {}, expected {}", got, wanted);
+    }
+    if (!change.empty()) client->call("PATCH", url, change);
+    for (auto &a : aliases) move_alias(*client, a, got, query);
   });
   reply.operation = both;
   return reply;

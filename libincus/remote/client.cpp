@@ -38,6 +38,13 @@ void Crew::start(std::function<void()> work, std::function<void()> stop) {
     members_.insert(member);
   }
   auto leave = [this, member] {
+    // What it holds may give a connection back: gone before close() can return.
+    std::function<void()> stop_of_it;
+    {
+      std::lock_guard lock(mutex_);
+      stop_of_it.swap(member->stop);
+    }
+    stop_of_it = {};
     std::lock_guard lock(mutex_);
     members_.erase(member);
     gone_.notify_all();
@@ -67,10 +74,12 @@ void Crew::start(std::function<void()> work, std::function<void()> stop) {
 void Crew::close() {
   std::unique_lock lock(mutex_);
   closed_ = true;
-  auto all = members_;
+  std::vector<std::function<void()>> stops;
+  for (auto &m : members_)
+    if (m->stop) stops.push_back(m->stop);
   lock.unlock();
-  for (auto &m : all)
-    if (m->stop) m->stop();
+  for (auto &stop : stops) stop();
+  stops.clear();
   lock.lock();
   gone_.wait(lock, [&] { return members_.empty(); });
 }

@@ -143,6 +143,15 @@ TEST_CASE("every top-level name as link, as other type and twice") {
   CHECK(has(refusal(with([](Tar &t) { t.add({.name = "null", .type = '3', .major = 1, .minor = 3}); })), "outside rootfs is a device node"));
 }
 
+TEST_CASE("the parts of an image may be written with a '/' before them") {
+  CHECK(refusal(with([](Tar &t) { t.file("/rootfs/etc/one", "x"); })) == "");
+  CHECK(refusal(with([](Tar &t) { t.file("/templates/one.tpl", "x"); })) == "");
+  CHECK(has(refusal(with([](Tar &t) { t.file("/rootfs/../../x"); })), "has a component \"..\""));
+  CHECK(has(refusal(with([](Tar &t) { t.file("/rootfsx/y"); })), "is absolute"));
+  CHECK(has(refusal(with([](Tar &t) { t.hardlink("rootfs/h", "/rootfs/bin/sh"); })), "is absolute"));
+  CHECK(has(refusal(with([](Tar &t) { t.symlink("/metadata.yaml", "/etc/shadow"); })), "\"metadata.yaml\""));
+}
+
 TEST_CASE("nothing leaves its directory") {
   CHECK(has(refusal(with([](Tar &t) { t.file("/etc/passwd"); })), "name \"/etc/passwd\" is absolute"));
   CHECK(has(refusal(with([](Tar &t) { t.file("rootfs/../../x"); })), "name \"rootfs/../../x\" has a component \"..\""));

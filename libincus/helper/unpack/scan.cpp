@@ -136,7 +136,15 @@ std::string normal_path(const char *path, const char *what) {
 Rules::Verdict Rules::judge(archive_entry *entry) {
   if (++entries_ > limits_.entries) fail("too_large", "the archive holds more than " + std::to_string(limits_.entries) + " entries");
   Verdict v;
-  v.path = normal_path(archive_entry_pathname(entry), "name");
+  const char *name = archive_entry_pathname(entry);
+  // Some tools write the parts of an image with a '/' before them, and every unpacker passes over it. Anything else absolute is refused.
+  if (name && shape_ != Shape::rootfs)
+    for (std::string_view part : {"/rootfs/", "/templates/", "/metadata.yaml"})
+      if (std::string_view(name).starts_with(part)) {
+        name++;
+        break;
+      }
+  v.path = normal_path(name, "name");
   std::int64_t size = archive_entry_size_is_set(entry) ? archive_entry_size(entry) : 0;
   if (size < 0) refuse(quoted(v.path) + " has a negative size");
   if (archive_entry_filetype(entry) == AE_IFREG) {

@@ -169,6 +169,7 @@ Template template_of(const std::string &target, const YAML::Node &n) {
       if (!value.IsNull() && !value.IsSequence()) refuse(value.Mark(), "when of {} must be a list", what);
       for (std::size_t i = 0; i < value.size(); i++) {
         std::string w = text_of(value[i], "an entry of when");
+        if (w.empty()) continue; // said by tools that mean "never"
         if (w != "create" && w != "copy" && w != "rename" && w != "start")
           refuse(value[i].Mark(), "when {} of {} must be create, copy, rename or start", base::quoted(w), what);
         t.when.push_back(w);

@@ -119,6 +119,7 @@ TEST_CASE("templates stay inside the guest and templates/") {
     CHECK_MESSAGE(has(refusal(with_template("/etc/a", std::string("    template: ") + source + "\n")), "must be one file name"), source);
   CHECK(has(refusal(with_template("/etc/a", "    when: [create]\n")), "names no template file"));
   CHECK(has(refusal(with_template("/etc/a", body + "    when: [never]\n")), "when \"never\""));
+  CHECK(refusal(with_template("/etc/a", body + "    when: [\"\"]\n")) == "");
   CHECK(has(refusal(with_template("/etc/a", body + "    when: create\n")), "must be a list"));
   CHECK(has(refusal(with_template("/etc/a", body + "    create_only: maybe\n")), "create_only \"maybe\""));
   for (auto *id : {"root", "-1", "4294967295", "99999999999"}) CHECK(has(refusal(with_template("/etc/a", body + "    uid: " + id + "\n")), "uid"));

@@ -6,7 +6,7 @@
 namespace suite {
 
 struct Exception {
-  const char *door; ///< "remote" (every daemon), "official"
+  const char *door; ///< "remote" (every daemon), "https", "official"
   const char *test_case, *reason;
 };
 std::vector<Exception> exceptions(const std::string &door);

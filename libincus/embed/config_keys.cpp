@@ -194,8 +194,6 @@ void validate_project_config(const Config &config, const std::string &name) {
   auto what = "project " + base::quoted(name);
   refuse_absent(config, absent_project, {project_table}, what.c_str());
   schema::validate(project_table, without_unset(config, absent_project), what);
-  if (auto own = config.find("features.storage.volumes"); own != config.end() && !own->second.empty() && !schema::truthy(own->second))
-    base::fail(ErrorCode::not_supported, "features.storage.volumes=false of {} is not supported by this server yet: every project has custom volumes of its own", what);
   if (schema::truthy(schema::value(project_table, config, "restricted")))
     base::fail(ErrorCode::not_supported, "configuration key \"restricted\" of {} is not supported by this server yet: nothing would be restricted, leave it unset", what);
 }

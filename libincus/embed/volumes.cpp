@@ -7,6 +7,7 @@
 #include "base/error.hpp"
 #include "base/names.hpp"
 #include "base/time.hpp"
+#include "db/projects.hpp"
 #include "embed/engine.hpp"
 
 namespace incus::embed {
@@ -105,9 +106,15 @@ private:
   std::string pool_;
 };
 
+/// The project that the volume of a request is in: a project without volumes of its own uses those of the default one.
+std::string owner(db::Connection &c, const api::Request &q) {
+  return type_of(q.path[1]) == custom ? db::project_of(c, q.project(), "features.storage.volumes") : q.project();
+}
+
 api::Reply list(db::Connection &c, const api::Request &q, std::optional<int> type) {
   Volumes volumes(c, q.path[0]);
   bool all = q.flag("all-projects");
+  auto lender = db::project_of(c, q.project(), "features.storage.volumes");
   auto instances_in = [&](const std::string &project) {
     // A handful of statements, however many have snapshots.
     std::map<std::int64_t, std::vector<db::SnapshotRow>> by_id;
@@ -131,7 +138,7 @@ api::Reply list(db::Connection &c, const api::Request &q, std::optional<int> typ
   auto rows = db::volumes_full(c, q.path[0]);
   for (auto &v : rows) {
     if (type && v.type != *type) continue;
-    if (all ? !q.may_use(v.project) : v.project != q.project()) continue;
+    if (all ? !q.may_use(v.project) : v.project != (v.type == custom ? lender : q.project())) continue;
     add({&v, {}, {}, {}, {}});
     if (v.type == container) {
       auto [it, fresh] = instance_snapshots.try_emplace(v.project);
@@ -207,15 +214,15 @@ api::Reply Engine::pool_volumes_type_post(api::Request &q) {
   if (auto *source = o.if_contains("source"); source && source->is_object())
     if (auto type = text(source->get_object(), "type"); !type.empty() && type != "none")
       base::fail(ErrorCode::not_supported, "volumes cannot be made from a source of type {} yet: only empty ones can", base::quoted(type));
-  volumes_->create(q.path[0], q.project(), name, change.description.value_or(""), change.config.value_or(Config{}));
+  volumes_->create(q.path[0], owner(*global_, q), name, change.description.value_or(""), change.config.value_or(Config{}));
   api::Reply r;
-  r.location = url(volumes_->volume(q.path[0], q.project(), name));
-  events_.lifecycle("storage-volume-created", r.location, q.project());
+  r.location = url(volumes_->volume(q.path[0], owner(*global_, q), name));
+  events_.lifecycle("storage-volume-created", r.location, owner(*global_, q));
   return r;
 }
 
 api::Reply Engine::volume_get(api::Request &q) {
-  auto v = Volumes(*global_, q.path[0]).one(q.project(), type_of(q.path[1]), q.path[2]);
+  auto v = Volumes(*global_, q.path[0]).one(owner(*global_, q), type_of(q.path[1]), q.path[2]);
   return {to_json(Entry{&v, {}, {}, {}, {}}), etag(v), {}};
 }
 
@@ -226,7 +233,7 @@ api::Reply Engine::change_volume(api::Request &q, bool patch) {
   if (type == image) base::fail(ErrorCode::invalid_argument, "volumes of images cannot be changed");
   std::string where;
   global_->transaction([&] {
-    auto v = Volumes(*global_, q.path[0]).one(q.project(), type, q.path[2]);
+    auto v = Volumes(*global_, q.path[0]).one(owner(*global_, q), type, q.path[2]);
     check_match(q.if_match, etag(v), "volume " + base::quoted(v.name));
     if (!patch) v.config.clear();
     if (change.config)
@@ -241,7 +248,7 @@ api::Reply Engine::change_volume(api::Request &q, bool patch) {
     db::update_volume(*global_, v);
     where = url(v);
   });
-  events_.lifecycle("storage-volume-updated", where, q.project());
+  events_.lifecycle("storage-volume-updated", where, owner(*global_, q));
   return {};
 }
 api::Reply Engine::volume_put(api::Request &q) { return change_volume(q, false); }
@@ -252,24 +259,24 @@ api::Reply Engine::volume_post(api::Request &q) {
   auto to = api::from_json<api::Rename>(q.body).name;
   if (auto *pool = q.body.get_object().if_contains("pool"); pool && pool->is_string() && !pool->get_string().empty() && pool->get_string() != q.path[0])
     base::fail(ErrorCode::not_supported, "volumes cannot be moved between storage pools yet");
-  volumes_->rename(q.path[0], q.project(), q.path[2], to);
+  volumes_->rename(q.path[0], owner(*global_, q), q.path[2], to);
   api::Reply r;
-  r.location = url(volumes_->volume(q.path[0], q.project(), to));
-  events_.lifecycle("storage-volume-renamed", r.location, q.project(), {{"old_name", q.path[2]}});
+  r.location = url(volumes_->volume(q.path[0], owner(*global_, q), to));
+  events_.lifecycle("storage-volume-renamed", r.location, owner(*global_, q), {{"old_name", q.path[2]}});
   return r;
 }
 
 api::Reply Engine::volume_delete(api::Request &q) {
   only_custom(type_of(q.path[1]), "delete");
-  auto where = url(volumes_->volume(q.path[0], q.project(), q.path[2]));
-  volumes_->remove(q.path[0], q.project(), q.path[2]);
-  events_.lifecycle("storage-volume-deleted", where, q.project());
+  auto where = url(volumes_->volume(q.path[0], owner(*global_, q), q.path[2]));
+  volumes_->remove(q.path[0], owner(*global_, q), q.path[2]);
+  events_.lifecycle("storage-volume-deleted", where, owner(*global_, q));
   return {};
 }
 
 api::Reply Engine::volume_state_get(api::Request &q) {
   auto type = type_of(q.path[1]);
-  auto v = Volumes(*global_, q.path[0]).one(q.project(), type, q.path[2]);
+  auto v = Volumes(*global_, q.path[0]).one(owner(*global_, q), type, q.path[2]);
   storage::VolumeRef ref{type == image ? storage::VolumeType::image : type == custom ? storage::VolumeType::custom : storage::VolumeType::container,
                          type == image ? v.name : type == custom ? storage::CustomVolumes::store_name(v.project, v.name) : storage::store_name(v.project, v.name)};
   return {json::object{{"usage", json::object{{"used", pools_->driver(q.path[0])->usage(ref)}, {"total", 0}}}}, {}, {}};
@@ -277,7 +284,7 @@ api::Reply Engine::volume_state_get(api::Request &q) {
 
 api::Reply Engine::volume_snapshots_get(api::Request &q) {
   Volumes volumes(*global_, q.path[0]);
-  auto v = volumes.one(q.project(), type_of(q.path[1]), q.path[2]);
+  auto v = volumes.one(owner(*global_, q), type_of(q.path[1]), q.path[2]);
   json::array out;
   for (auto &s : volumes.snapshots(v)) {
     if (q.recursion() == 0)
@@ -290,7 +297,7 @@ api::Reply Engine::volume_snapshots_get(api::Request &q) {
 
 api::Reply Engine::volume_snapshot_get(api::Request &q) {
   Volumes volumes(*global_, q.path[0]);
-  auto v = volumes.one(q.project(), type_of(q.path[1]), q.path[2]);
+  auto v = volumes.one(owner(*global_, q), type_of(q.path[1]), q.path[2]);
   auto s = volumes.snapshot(v, q.path[3]);
   return {snapshot_json(s, false), etag(s), {}};
 }
@@ -298,7 +305,7 @@ api::Reply Engine::volume_snapshot_get(api::Request &q) {
 api::Reply Engine::volume_snapshots_post(api::Request &q) {
   only_custom(type_of(q.path[1]), "snapshot");
   auto change = change_of(q.body);
-  auto v = volumes_->volume(q.path[0], q.project(), q.path[2]);
+  auto v = volumes_->volume(q.path[0], owner(*global_, q), q.path[2]);
   auto *n = q.body.get_object().if_contains("name");
   auto name = volumes_->snapshot_name(v, n ? api::from_json<std::string>(*n) : "");
   OperationSpec s;
@@ -318,7 +325,7 @@ api::Reply Engine::change_volume_snapshot(api::Request &q, bool patch) {
   std::string where;
   global_->transaction([&] {
     Volumes volumes(*global_, q.path[0]);
-    auto v = volumes.one(q.project(), type, q.path[2]);
+    auto v = volumes.one(owner(*global_, q), type, q.path[2]);
     auto s = volumes.snapshot(v, q.path[3]);
     check_match(q.if_match, etag(s), "snapshot " + base::quoted(q.path[3]));
     if (!patch || change.description) s.description = change.description.value_or("");
@@ -337,7 +344,7 @@ api::Reply Engine::change_volume_snapshot(api::Request &q, bool patch) {
     }
     where = url(v, q.path[3]);
   });
-  events_.lifecycle("storage-volume-snapshot-updated", where, q.project());
+  events_.lifecycle("storage-volume-snapshot-updated", where, owner(*global_, q));
   return {};
 }
 api::Reply Engine::volume_snapshot_put(api::Request &q) { return change_volume_snapshot(q, false); }
@@ -346,7 +353,7 @@ api::Reply Engine::volume_snapshot_patch(api::Request &q) { return change_volume
 api::Reply Engine::volume_snapshot_post(api::Request &q) {
   only_custom(type_of(q.path[1]), "rename a snapshot of");
   auto to = api::from_json<api::Rename>(q.body).name;
-  auto v = volumes_->volume(q.path[0], q.project(), q.path[2]);
+  auto v = volumes_->volume(q.path[0], owner(*global_, q), q.path[2]);
   volumes_->snapshot(v, q.path[3]);
   base::SnapshotName::parse(to);
   OperationSpec s;
@@ -361,7 +368,7 @@ api::Reply Engine::volume_snapshot_post(api::Request &q) {
 
 api::Reply Engine::volume_snapshot_delete(api::Request &q) {
   only_custom(type_of(q.path[1]), "delete a snapshot of");
-  auto v = volumes_->volume(q.path[0], q.project(), q.path[2]);
+  auto v = volumes_->volume(q.path[0], owner(*global_, q), q.path[2]);
   volumes_->snapshot(v, q.path[3]);
   OperationSpec s;
   s.description = "Deleting storage volume snapshot";

@@ -227,21 +227,19 @@ TEST_CASE("server configuration: spans of time and addresses") {
 }
 
 TEST_CASE("a project without volumes of its own uses those of the default one") {
-  auto host = Host::open("test://");
-  host.request("POST", "/1.0/projects", R"({"name":"lent","config":{"features.storage.volumes":"false"}})");
-  host.request("POST", "/1.0/projects", R"({"name":"own"})");
-  if (host.storage_pools().empty()) host.create_storage_pool({{}, "", "default", ""});
-  auto pool = host.storage_pools().at(0).name;
-  auto volumes = [&](const std::string &project) {
-    return json::parse(host.request("GET", "/1.0/storage-pools/" + pool + "/volumes/custom?project=" + project)).as_array().size();
-  };
-  host.request("POST", "/1.0/storage-pools/" + pool + "/volumes/custom?project=lent", R"({"name":"v1"})");
-  CHECK(volumes("default") == 1);
-  CHECK(volumes("lent") == 1);
-  CHECK(volumes("own") == 0);
-  host.request("POST", "/1.0/storage-pools/" + pool + "/volumes/custom?project=own", R"({"name":"v1"})");
-  CHECK(volumes("own") == 1);
-  host.request("DELETE", "/1.0/storage-pools/" + pool + "/volumes/custom/v1?project=lent");
-  CHECK(volumes("default") == 0);
-  CHECK(volumes("own") == 1);
+  Server s;
+  s.ask("POST", "/1.0/projects", {{"name", "lent"}, {"config", {{"features.storage.volumes", "false"}}}});
+  s.ask("POST", "/1.0/projects", {{"name", "own"}});
+  s.ask("POST", "/1.0/storage-pools", {{"name", "p1"}, {"driver", "dir"}});
+  const std::string all = "/1.0/storage-pools/p1/volumes/custom";
+  auto count = [&](const std::string &project) { return s.ask("GET", all + "?project=" + project).as_array().size(); };
+  s.ask("POST", all + "?project=lent", {{"name", "v1"}});
+  CHECK(count("default") == 1);
+  CHECK(count("lent") == 1);
+  CHECK(count("own") == 0);
+  s.ask("POST", all + "?project=own", {{"name", "v1"}});
+  CHECK(count("own") == 1);
+  s.ask("DELETE", all + "/v1?project=lent");
+  CHECK(count("default") == 0);
+  CHECK(count("own") == 1);
 }

@@ -71,7 +71,11 @@ public:
   static std::string wants_to_run(const std::string &directory);
 
   /// For the library itself.
-  struct Impl;
+  struct
+#if defined(__GNUC__)
+      __attribute__((visibility("hidden")))
+#endif
+      Impl;
 
 private:
   std::shared_ptr<Impl> impl_;

@@ -188,7 +188,7 @@ void Connection::dispatch() {
     check_origin(head_, cors_rules ? cors_rules->origin : "");
   }
   // Who is nobody in particular may ask to be refused instead of getting the public view.
-  if (!who->is_trusted() && who->kind != api::Caller::Kind::metrics && row.method != std::string_view("POST") && !head_.header("x-incus-authenticated").empty())
+  if (!who->is_trusted() && who->kind != api::Caller::Kind::metrics && !head_.header("x-incus-authenticated").empty())
     base::fail(ErrorCode::forbidden, "not authorized");
   api::authorize(row, routed_.request, server_.trust->open_metrics());
   if (server_.is_going_down && head_.method != "GET" && head_.method != "HEAD" && !std::string_view(row.path).starts_with("/internal") &&

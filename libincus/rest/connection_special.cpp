@@ -89,14 +89,12 @@ void Connection::wait_operation() {
       if (f) (*f)();
     });
   }
-  // A client that goes is noticed.
-  stream_.socket().async_wait(Stream::Socket::wait_read, [self = shared_from_this(), w](error_code ec) {
-    if (ec || w->done) return;
-    char c;
-    if (::recv(self->stream_.socket().native_handle(), &c, 1, MSG_PEEK | MSG_DONTWAIT) != 0) return;
+  // A client that goes is noticed; what it sends already is its next request.
+  stream_.async_read_some(buffer_.prepare(4096), [self = shared_from_this(), w](error_code ec, std::size_t n) {
+    self->buffer_.commit(n);
+    if (!ec || w->done) return;
     w->done = true;
     w->timer.cancel();
-    self->waiting_.reset();
     self->close();
   });
   // The operation may outlive this server: it holds nothing of it.

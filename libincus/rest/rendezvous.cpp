@@ -36,14 +36,14 @@ struct LateStreams::Pump : std::enable_shared_from_this<Pump> {
   std::shared_ptr<Socket> socket;
   std::weak_ptr<LateStreams> owner;
   const std::string name;
-  std::unique_ptr<Descriptor> in, out;
+  std::shared_ptr<Descriptor> in, out; ///< shared with what is going on with them
   std::string buffer;
   bool command_ended = false, out_done = false;
 
   void start(base::Fd to_command, base::Fd from_command) {
     auto open = [&](base::Fd fd) {
       ::fcntl(fd.get(), F_SETFL, O_NONBLOCK);
-      return std::make_unique<Descriptor>(socket->executor(), fd.release());
+      return std::make_shared<Descriptor>(socket->executor(), fd.release());
     };
     if (to_command) in = open(std::move(to_command));
     if (from_command) out = open(std::move(from_command));
@@ -60,18 +60,24 @@ struct LateStreams::Pump : std::enable_shared_from_this<Pump> {
     }
     if (!in) return;
     // A text says that there is no more.
-    if (text) return in.reset();
+    if (text) return close_in();
     auto copy = std::make_shared<std::string>(data);
     socket->pause();
-    asio::async_write(*in, asio::buffer(*copy), [self = shared_from_this(), copy](error_code ec, std::size_t) {
+    asio::async_write(*in, asio::buffer(*copy), [self = shared_from_this(), copy, to = in](error_code ec, std::size_t) {
       // The command reads no more; what comes is taken and dropped, so that the client's own end is seen.
-      if (ec) self->in.reset();
+      if (ec) self->close_in();
       self->socket->resume();
     });
   }
 
-  void gone() {
+  void close_in() {
+    error_code ignored;
+    if (in) in->close(ignored);
     in.reset();
+  }
+
+  void gone() {
+    close_in();
     if (out) {
       error_code ignored;
       out->cancel(ignored);
@@ -85,7 +91,7 @@ struct LateStreams::Pump : std::enable_shared_from_this<Pump> {
   void read_out() {
     if (!out) return;
     if (buffer.empty()) buffer.resize(piece);
-    out->async_read_some(asio::buffer(buffer), [self = shared_from_this()](error_code ec, std::size_t n) {
+    out->async_read_some(asio::buffer(buffer), [self = shared_from_this(), from = out](error_code ec, std::size_t n) {
       if (!self->out) return;
       if (ec == asio::error::operation_aborted && self->command_ended) return self->last_out();
       if (ec) return self->end_out();
@@ -122,7 +128,7 @@ struct LateStreams::Pump : std::enable_shared_from_this<Pump> {
 
   void ended() {
     command_ended = true;
-    in.reset();
+    close_in();
     if (!out || out_done) return socket->close();
     error_code ignored;
     out->cancel(ignored);
@@ -302,6 +308,25 @@ void LateStreams::started(const std::shared_ptr<api::OperationBackend> &operatio
     }
     told();
   });
+}
+
+void LateStreams::abandon() {
+  {
+    std::lock_guard lock(mutex_);
+    // Nothing of the server's is touched from here on: the operation may outlive it.
+    cancelled_ = ended_ = true;
+    control_ = {};
+    on_gone_ = {};
+    early_.clear();
+    for (auto &[n, s] : slots_) {
+      s.pump.reset();
+      s.in_ours.reset();
+      s.in_theirs.reset();
+      s.out_ours.reset();
+      s.out_theirs.reset();
+    }
+    changed_.notify_all();
+  }
 }
 
 void LateStreams::ended() {

@@ -31,6 +31,8 @@ public:
   const std::shared_ptr<const api::Caller> &creator() const { return creator_; }
   /// The operation runs: what is connected ends with it.
   void started(const std::shared_ptr<api::OperationBackend> &operation, const std::string &id);
+  /// The server ends before the operation; its threads have ended.
+  void abandon();
   /// The stream that a secret opens, once; throws forbidden.
   std::string claim(const std::string &secret);
   /// The websocket that was claimed; on its strand.

@@ -100,8 +100,12 @@ void Server::Impl::stop(std::chrono::milliseconds patience) {
   gate->close();
   workers->stop();
   {
-    std::lock_guard lock(mutex);
-    late.clear();
+    std::map<std::string, std::shared_ptr<rest::LateStreams>> left;
+    {
+      std::lock_guard lock(mutex);
+      left.swap(late);
+    }
+    for (auto &[id, l] : left) l->abandon();
   }
 }
 

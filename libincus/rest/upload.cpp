@@ -90,7 +90,7 @@ void Upload::start() {
     // Never read by us until the body is whole: if we close before, the reader gets an error and not an end.
     if (::send(theirs.get(), "", 1, MSG_NOSIGNAL) < 0) base::fail_errno(errno, "cannot use a socket pair for the request's body");
     ::fcntl(ours.get(), F_SETFL, O_NONBLOCK);
-    ours_ = std::make_unique<asio::posix::basic_stream_descriptor<asio::any_io_executor>>(c_.strand_, ours.release());
+    ours_ = std::make_shared<asio::posix::basic_stream_descriptor<asio::any_io_executor>>(c_.strand_, ours.release());
     request.streams.push_back({"body", std::move(theirs)});
     c_.server_.workers->patient([c = c_.shared_from_this(), self = shared_from_this()] {
       std::shared_ptr<api::Reply> r;
@@ -208,7 +208,7 @@ void Upload::spooled() {
 void Upload::pass(std::size_t size, bool last) {
   auto self = shared_from_this();
   auto c = c_.shared_from_this();
-  auto then = [c, self, last](error_code ec, std::size_t) {
+  auto then = [c, self, last, to = ours_](error_code ec, std::size_t) {
     if (self->finished_) return;
     if (last && self->ours_ && !ec) {
       char mark;

@@ -36,7 +36,7 @@ private:
   std::vector<char> buffer_;
   std::optional<Multipart> multipart_;
   std::vector<api::Stream> files_;
-  std::unique_ptr<boost::asio::posix::basic_stream_descriptor<boost::asio::any_io_executor>> ours_;
+  std::shared_ptr<boost::asio::posix::basic_stream_descriptor<boost::asio::any_io_executor>> ours_; ///< shared with a write that is going on
   bool body_done_ = false, handled_ = false, finished_ = false;
   std::shared_ptr<api::Reply> reply_;
   std::exception_ptr failed_;

@@ -105,8 +105,13 @@ void Socket::drop() {
   boost::asio::post(executor(), [self = shared_from_this(), gone] {
     if (gone) gone();
     self->message_ = {};
-    for (auto waiting = std::exchange(self->out_, {}); auto &o : waiting)
+    // The one on its way belongs to the socket until that says so.
+    std::deque<Out> waiting;
+    for (; self->out_.size() > (self->writing_ ? 1U : 0U); self->out_.pop_back()) waiting.push_front(std::move(self->out_.back()));
+    for (auto &o : waiting) {
+      self->unsent_ -= o.data.size();
       if (o.then) o.then();
+    }
   });
 }
 

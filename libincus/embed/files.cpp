@@ -176,7 +176,10 @@ api::Reply Engine::instance_files_get(api::Request &q) {
     auto target = files::clean_path(f.target.starts_with('/') ? f.target : path.substr(0, path.rfind('/') + 1) + f.target);
     reply.bodies.push_back({name_of(path), body_of(target), static_cast<std::int64_t>(target.size())});
   } else {
-    reply.bodies.push_back({name_of(path), std::move(in), f.size});
+    // Files of /proc say that they are empty and are not: such a body goes on to its end.
+    char c;
+    auto size = f.size == 0 && ::pread(in.get(), &c, 1, 0) != 0 ? -1 : f.size;
+    reply.bodies.push_back({name_of(path), std::move(in), size});
   }
   tell(*instances_, q, "instance-file-retrieved", path);
   return reply;

@@ -92,7 +92,7 @@ Routed route(const Head &head) {
   auto [row, request] = api::route(r.head_only ? "GET" : method, std::string(target));
   for (auto &value : request.path)
     if (value.empty() || value.find('\0') != std::string::npos || value == "." || value == "..")
-      base::fail(ErrorCode::invalid_argument, "invalid name {} in the path", base::quoted(value));
+      base::fail(ErrorCode::invalid_argument, "name {} in the path is not valid", base::quoted(value));
   for (auto &[k, v] : request.query)
     if (k.find('\0') != std::string::npos || v.find('\0') != std::string::npos)
       base::fail(ErrorCode::invalid_argument, "invalid query: {} holds a NUL", base::quoted(k));

@@ -28,7 +28,7 @@ TEST_CASE("refusals: wrong power states") {
   REFUSED(conflict, "running", c.start().wait());
   REFUSED(conflict, "Instance is running", c.remove().wait());
   REFUSED(conflict, "already frozen", c.pause().wait());
-  REFUSED(conflict, "frozen", c.exec({"true"}));
+  REFUSED(conflict, "rozen", c.exec({"true"}));
   CHECK(c.info().status == "Frozen");
   c.stop(true).wait();
   CHECK(c.info().status == "Stopped");

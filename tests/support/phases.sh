@@ -120,7 +120,11 @@ part_unit() {
 }
 part_conformance() {
   use_build build
-  [ ! -d build/tests/conformance ] || doctest_programs build conformance "" 600
+  local program
+  for program in $(programs build/tests/conformance); do
+    case $program in */conformance_official) continue ;; esac # a part of its own
+    run_program "$(basename "$program")" doctest 600 "$root/$program" --no-colors=true
+  done
 }
 part_integration() {
   use_build build
@@ -156,6 +160,12 @@ run_pytest() {
 part_examples() {
   use_build build
   if [ -d tests/examples ]; then run_pytest examples tests/examples 900; fi
+}
+# What compares with the official daemon and client, which must be installed (tests/bench/run does that).
+part_official() {
+  use_build build
+  [ -x /usr/libexec/incus/incusd ] || { record official 0 1 0 0; echo "--- the official daemon is not installed"; return; }
+  run_program conformance_official doctest 900 "$root/build/tests/conformance/conformance_official" --no-colors=true
   if [ -d tests/cli ]; then run_pytest cli tests/cli 900; fi
 }
 part_docs() {

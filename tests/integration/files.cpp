@@ -248,6 +248,7 @@ TEST_CASE("clients and helpers that go in the middle leave nothing") {
   killer.join();
   ::close(ends[0]);
   ::close(ends[1]);
+  for (int i = 0; i < 200 && !processes("incus-files").empty(); i++) std::this_thread::sleep_for(10ms); // until it is gone
   // A stop in the middle of a session, and a start in the middle of one of a stopped instance: the layers are in one pair of hands.
   c.write_file("/tmp/x", "1");
   int running = c.open_sftp();

@@ -93,6 +93,8 @@ private:
     std::vector<char> buffer;
     std::uint64_t at = 0;
     bool direct = file.descriptor() >= 0;
+    // A file of /proc says that it is empty and is not: read to its end, within reason.
+    if (size == 0) size = 64 << 20;
     while (at < size) {
       if (direct) {
         off_t offset = static_cast<off_t>(at);

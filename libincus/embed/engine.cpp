@@ -137,14 +137,10 @@ void Engine::close() {
   instances_->close_files();
   if (options_.auto_destroy) instances_->destroy_all();
   events_.close();
-  // Stores are closed before a directory that goes with the host is removed.
-  auto shut = [this] {
-    global_.reset();
-    local_.reset();
-  };
-  if (options_.remove_directory) shut();
+  // The runtime's watchers use the stores until they have ended; a directory that goes with the host may go first.
   runtime_->close();
-  if (!options_.remove_directory) shut();
+  global_.reset();
+  local_.reset();
   directory_.reset();
 }
 

@@ -250,7 +250,7 @@ def test_requests(host: incus.Host) -> None:
     with pytest.raises(incus.NotFound):
         host.request("GET", "/1.0/nowhere")
     with pytest.raises(incus.NotSupported):
-        host.request("PUT", "/1.0/instances")
+        host.request("PUT", "/1.0/images")
     with pytest.raises(incus.NotFound):
         host.operations.get("00000000-0000-0000-0000-000000000000")
 

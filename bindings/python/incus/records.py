@@ -18,8 +18,8 @@ def _as(name: str) -> Dict[str, str]:
 
 
 def parse_time(text: Optional[str]) -> Optional[datetime]:
-    """RFC 3339 as the API writes it; "0001-01-01T00:00:00Z" gives None. Python keeps microseconds."""
-    if not text or text.startswith("0001-"):
+    """RFC 3339 as the API writes it; year 1 and the epoch, which stand for "never", give None. Python keeps microseconds."""
+    if not text or text.startswith(("0001-", "1970-01-01T00:00:00")):
         return None
     text = re.sub(r"(\.\d{6})\d+", r"\1", text)
     text = re.sub(r"\.(\d{1,5})(?=\D|$)", lambda m: "." + m[1].ljust(6, "0"), text)

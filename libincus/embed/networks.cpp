@@ -4,7 +4,7 @@
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 
-#include "api/records_networks.hpp"
+#include "embed/network_records.hpp"
 #include "base/error.hpp"
 #include "base/names.hpp"
 #include "embed/engine.hpp"

@@ -298,14 +298,28 @@ private:
 
 class TreeDirectory final : public files::Directory {
 public:
-  explicit TreeDirectory(std::vector<std::pair<std::string, Stat>> all) : all_(std::move(all)) {}
+  TreeDirectory(std::shared_ptr<Tree> tree, NodePtr node, std::vector<std::pair<std::string, Stat>> all)
+      : tree_(std::move(tree)), node_(std::move(node)), all_(std::move(all)) {}
   bool next(std::string &name, Stat &st) override {
     if (at_ >= all_.size()) return false;
     std::tie(name, st) = all_[at_++];
     return true;
   }
+  int stat(Stat &st) override {
+    std::lock_guard lock(tree_->mutex_);
+    st = Tree::look(*node_);
+    return 0;
+  }
+  int change(const Change &c) override {
+    if (c.size) return EISDIR;
+    std::lock_guard lock(tree_->mutex_);
+    apply(*node_, c);
+    return 0;
+  }
 
 private:
+  std::shared_ptr<Tree> tree_;
+  NodePtr node_;
   std::vector<std::pair<std::string, Stat>> all_;
   std::size_t at_ = 0;
 };
@@ -337,7 +351,7 @@ int Tree::open_directory(const std::string &path, std::unique_ptr<files::Directo
   if (!p.node->st.is_directory()) return ENOTDIR;
   std::vector<std::pair<std::string, Stat>> all;
   for (auto &[name, child] : p.node->names) all.emplace_back(name, look(*child));
-  directory = std::make_unique<TreeDirectory>(std::move(all));
+  directory = std::make_unique<TreeDirectory>(shared_from_this(), p.node, std::move(all));
   return 0;
 }
 

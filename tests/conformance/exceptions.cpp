@@ -89,8 +89,6 @@ constexpr Exception table[] = {
      "other properties of a published image; and GET /internal/check is ours"},
     {"official", "instances: links in the place of metadata and templates",
      "follows a link that stands in the place of an instance's templates out of its directory"},
-    {"https", "events: a slow listener is told so",
-     "which events a full queue drops depends on what is on its way"},
     {"https", "devices: nics of a guest that runs",
      "GET /internal/check answers over the unix socket alone; the case runs there"},
     {"https", "host: store, disk and memory agree",

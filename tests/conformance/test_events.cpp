@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <thread>
+
 #include "suite.hpp"
 
 using namespace suite;
@@ -122,13 +124,26 @@ TEST_CASE("events: a slow listener is told so") {
   World w;
   auto slow = w.host.listen({"lifecycle"}, 2), other = w.host.listen({"operation"}), all = w.host.listen();
   for (int n = 0; n < 5; n++) w.host.create_profile({"p" + std::to_string(n), {}, "", {}});
-  CHECK(slow.overflowed());
-  CHECK_FALSE(slow.overflowed());
-  std::string source;
-  CHECK(next_action(slow, &source) == "profile-created");
-  CHECK(source == "/1.0/profiles/p3");
-  CHECK(next_action(slow, &source) == "profile-created");
-  CHECK(source == "/1.0/profiles/p4");
+  if (suite::remote()) {
+    // On their way events arrive one by one: which of them a full queue drops is open, but that some are missing is told, and the rest stays in order.
+    auto end = std::chrono::steady_clock::now() + 20s;
+    bool told = false;
+    while (!(told = slow.overflowed()) && std::chrono::steady_clock::now() < end) std::this_thread::sleep_for(1ms);
+    CHECK(told);
+    int last = -1;
+    for (std::string source; last < 4; last = source.back() - '0') {
+      REQUIRE(next_action(slow, &source) == "profile-created");
+      CHECK(source.back() - '0' > last);
+    }
+  } else {
+    CHECK(slow.overflowed());
+    CHECK_FALSE(slow.overflowed());
+    std::string source;
+    CHECK(next_action(slow, &source) == "profile-created");
+    CHECK(source == "/1.0/profiles/p3");
+    CHECK(next_action(slow, &source) == "profile-created");
+    CHECK(source == "/1.0/profiles/p4");
+  }
   CHECK_FALSE(slow.next(0ms));
   while (auto e = other.next(0ms)) CHECK(e->type == "operation"); // the end of an earlier one may come late
   CHECK_FALSE(all.overflowed());

@@ -284,6 +284,19 @@ TEST_CASE("files: SFTP") {
       names += static_cast<unsigned char>(r[8]) + 256U * static_cast<unsigned char>(r[7]);
     }
     CHECK(names == 300);
+    // opened as a file it can be looked at and changed, not read: clients open first and ask then what it is
+    h = s.ask(packet(3, u32(20) + text("/tmp/many") + u32(1) + u32(0)));
+    REQUIRE(h.size() > 5);
+    CHECK(h[0] == 102);
+    handle = h.substr(5);
+    auto attrs = s.ask(packet(8, u32(21) + handle));
+    REQUIRE(attrs.size() > 28);
+    CHECK(attrs[0] == 105);
+    CHECK((static_cast<unsigned char>(attrs[27]) & 0xf0) == 0x40); // a directory's type in its mode
+    CHECK(s.status(packet(5, u32(22) + handle + std::string(8, '\0') + u32(100))) == 4);
+    CHECK(s.status(packet(10, u32(23) + handle + u32(4) + u32(0700))) == 0);
+    CHECK(c.file_info("/tmp/many").mode == 0700);
+    CHECK(s.status(packet(3, u32(24) + text("/tmp/many") + u32(2) + u32(0))) == 4);
     // a packet beyond every limit ends the connection
     CHECK(s.ask(u32(0x7fffffff) + "x").empty());
   }

@@ -82,6 +82,8 @@ run_program() {
     tail -25 "$log"
     echo "---"
   fi
+  # In every cgroup tree the official daemon leaves the group that liblxc makes for it; ours takes it along, which all other programs show.
+  case $name in conformance_official | cli) find /sys/fs/cgroup -depth -type d -name lxc.pivot -exec rmdir {} + 2>/dev/null ;; esac
   local i
   for i in 1 2 3 4 5 6; do
     left=$(comm -13 "$work/before" <(kernel_objects | sort) | unused_only)

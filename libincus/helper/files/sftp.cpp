@@ -189,7 +189,10 @@ void Sftp::open(wire::Reader &in, std::string &out, std::uint32_t id) {
   Handle h;
   h.append = how.append;
   bool made = false;
-  if (int e = vfs_.open(path, how, h.file, made)) return status(out, id, e);
+  int e = vfs_.open(path, how, h.file, made);
+  // As open() takes a directory for reading: clients open first and ask then what it is.
+  if (e == EISDIR && !how.write) e = vfs_.open_directory(path, h.directory);
+  if (e) return status(out, id, e);
   add(std::move(h), out, id);
 }
 
@@ -208,6 +211,7 @@ void Sftp::read(wire::Reader &in, std::string &out, std::uint32_t id) {
   std::size_t size = in.u32();
   if (!in.good()) return;
   auto *h = find(name);
+  if (h && h->directory) return status(out, id, EISDIR);
   if (!h || !h->file) return status(out, id, EBADF);
   if (size > wire::max_data) size = wire::max_data;
   if (buffer_.size() < size) buffer_.resize(size);
@@ -336,14 +340,14 @@ bool Sftp::by_handle(wire::Type type, wire::Reader &in, std::string &out, std::u
     if (h) handles_.erase(name);
     return true;
   }
-  if (!h || !h->file) {
+  if (!h) {
     status(out, id, EBADF);
   } else if (type == wire::fstat) {
     Stat st;
-    int e = h->file->stat(st);
+    int e = h->file ? h->file->stat(st) : h->directory->stat(st);
     reply_attrs(out, id, e, st);
   } else {
-    status(out, id, h->file->change(c));
+    status(out, id, h->file ? h->file->change(c) : h->directory->change(c));
   }
   return true;
 }

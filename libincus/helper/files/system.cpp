@@ -138,6 +138,21 @@ public:
     }
   }
 
+  int stat(Stat &st) override {
+    Slow slow;
+    struct ::stat s;
+    if (::fstat(::dirfd(dir_), &s) < 0) return errno;
+    fill(st, s);
+    return 0;
+  }
+  int change(const Change &c) override {
+    Slow slow;
+    if (c.size) return EISDIR;
+    int fd = ::dirfd(dir_);
+    return apply(c, [&](uid_t u, gid_t g) { return ::fchown(fd, u, g); }, [&](mode_t m) { return ::fchmod(fd, m); },
+                 [&](const timespec *t) { return ::futimens(fd, t); });
+  }
+
 private:
   DIR *dir_;
 };

@@ -52,6 +52,8 @@ public:
   virtual ~Directory() = default;
   /// False at the end. "." and ".." are left out.
   virtual bool next(std::string &name, Stat &st) = 0;
+  virtual int stat(Stat &st) = 0;
+  virtual int change(const Change &c) = 0;
 };
 
 struct Space {

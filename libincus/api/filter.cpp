@@ -243,7 +243,9 @@ private:
       auto before = at_;
       if (lower(word()) == "not") {
         p.not_ = true;
+#ifndef INCUS_PLANTED_BUG // the fuzzer must notice when this line is missing
         if (at_end(depth)) wrong("a clause is missing after not");
+#endif
       } else {
         at_ = before;
       }

@@ -7,6 +7,7 @@
 #include "base/time.hpp"
 #include "embed/engine.hpp"
 #include "embed/instance_urls.hpp"
+#include "embed/merge.hpp"
 
 namespace incus::embed {
 
@@ -151,26 +152,10 @@ api::Reply Engine::instance_put(api::Request &q) {
 }
 
 api::Reply Engine::instance_patch(api::Request &q) {
-  // Checked for types as a whole first; what is absent stays.
-  auto patch = api::from_json<InstanceUpdate>(q.body);
-  auto &o = q.body.as_object();
+  InstancePatch patch(q.body);
   instances_->update(q.project(), q.path[0], [&](const InstanceInfo &now) {
     check_match(q.if_match, etag(now), "instance " + base::quoted(q.path[0]));
-    InstanceUpdate to;
-    to.architecture = o.contains("architecture") ? patch.architecture : now.architecture;
-    to.description = o.contains("description") ? patch.description : now.description;
-    to.ephemeral = o.contains("ephemeral") ? patch.ephemeral : now.ephemeral;
-    to.profiles = o.contains("profiles") ? patch.profiles : now.profiles;
-    to.config = now.config;
-    for (auto &[k, v] : patch.config) {
-      if (v.empty())
-        to.config.erase(k);
-      else
-        to.config[k] = v;
-    }
-    to.devices = now.devices;
-    for (auto &[n, d] : patch.devices) to.devices[n] = d;
-    return to;
+    return patch.to(now);
   });
   return {};
 }
@@ -178,7 +163,7 @@ api::Reply Engine::instance_patch(api::Request &q) {
 api::Reply Engine::instance_post(api::Request &q) {
   auto to = api::from_json<api::Rename>(q.body);
   auto name = q.path[0], project = q.project();
-  auto &o = q.body.as_object();
+  auto &o = fields_of(q);
   for (auto *key : {"project", "pool"}) {
     auto *v = o.if_contains(key);
     auto target = v ? api::from_json<std::string>(*v) : "";

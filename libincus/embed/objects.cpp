@@ -11,6 +11,7 @@
 #include "db/projects.hpp"
 #include "device/device.hpp"
 #include "embed/engine.hpp"
+#include "embed/merge.hpp"
 #include "instance/keys.hpp"
 
 namespace incus::embed {
@@ -142,14 +143,10 @@ api::Reply Engine::profile_put(api::Request &q) {
 }
 
 api::Reply Engine::profile_patch(api::Request &q) {
-  auto patch = api::from_json<ProfileUpdate>(q.body);
-  bool described = fields_of(q).contains("description");
+  ProfilePatch patch(q.body);
   change_profile(q.project(), q.path[0], [&](const ProfileInfo &now) {
     check_match(q.if_match, etag(now), "profile " + base::quoted(q.path[0]));
-    ProfileUpdate to{now.config, described ? patch.description : now.description, now.devices};
-    for (auto &[k, v] : patch.config) to.config[k] = v;
-    for (auto &[n, d] : patch.devices) to.devices[n] = d;
-    return to;
+    return patch.to(now);
   });
   return {};
 }

@@ -9,16 +9,13 @@
 #include "base/names.hpp"
 #include "embed/config_keys.hpp"
 #include "embed/engine.hpp"
+#include "embed/merge.hpp"
 
 namespace incus::embed {
 
 namespace json = boost::json;
 
-const json::object &fields_of(const api::Request &q) {
-  auto *o = q.body.if_object();
-  if (!o) base::fail(ErrorCode::invalid_argument, "the body must be a JSON object with the fields to change");
-  return *o;
-}
+const json::object &fields_of(const api::Request &q) { return fields_of(q.body); }
 
 namespace {
 

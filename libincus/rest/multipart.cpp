@@ -82,7 +82,11 @@ void Multipart::feed(std::string_view piece) {
     case At::body: {
       auto found = rest().find(delimiter_);
       // What may be the beginning of a delimiter waits for the next piece.
-      auto sure = found != std::string_view::npos ? found : rest().size() - std::min(rest().size(), delimiter_.size() - 1);
+      auto may_be = std::min(rest().size(), delimiter_.size() - 1);
+#ifdef INCUS_PLANTED_BUG // the fuzzer must notice when the delimiter is looked for in each piece by itself
+      may_be = 0;
+#endif
+      auto sure = found != std::string_view::npos ? found : rest().size() - may_be;
       if (at_ == At::body && sure > 0) handlers_.data(rest().substr(0, sure));
       at += sure;
       if (found == std::string_view::npos) break;

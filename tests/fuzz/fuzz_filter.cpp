@@ -17,10 +17,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t *data, std::size_t size
   try {
     auto f = api::Filter::parse(text);
     bool is = f.matches(record.as_object());
-#ifdef INCUS_PLANTED_BUG
-    // As a parser that takes a bracket which was never opened for the end.
-    if (is && text.find("(name") != text.npos && text.find("or") != text.npos) std::abort();
-#endif
     // The whole turned round is the other answer.
     if (text.find_first_not_of(" \t\n\r\v\f") != text.npos && text.size() < 16000) {
       bool turned = is;

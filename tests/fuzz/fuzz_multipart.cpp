@@ -28,13 +28,7 @@ std::string seen(std::string_view body, std::size_t step) {
                                open = false;
                                out += ";";
                              }});
-    for (std::size_t i = 0; i < body.size(); i += step) {
-#ifdef INCUS_PLANTED_BUG
-      // As a parser that looks for the boundary in each piece by itself.
-      if (step == 1 && body.find("\r\n--XX--") != body.npos && open) std::abort();
-#endif
-      m.feed(body.substr(i, step));
-    }
+    for (std::size_t i = 0; i < body.size(); i += step) m.feed(body.substr(i, step));
     m.finish();
   } catch (const Error &e) {
     if (e.code() != ErrorCode::invalid_argument && e.code() != ErrorCode::too_large) std::abort();

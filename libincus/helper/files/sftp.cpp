@@ -249,7 +249,8 @@ void Sftp::read_directory(wire::Reader &in, std::string &out, std::uint32_t id) 
   // Few enough that even the longest names stay well below the packet's limit.
   std::string entry;
   Stat st;
-  std::size_t count = 0, start = out.size();
+  std::size_t count = 0;
+  [[maybe_unused]] auto start = out.size();
   {
     wire::Writer w(out, wire::name, id);
     auto at = out.size();

@@ -5,7 +5,9 @@
 #include <csignal>
 #include <cstdlib>
 #include <doctest/doctest.h>
+#include <fcntl.h>
 #include <filesystem>
+#include <fmt/format.h>
 #include <fstream>
 #include <incus/host.hpp>
 #include <incus/server.hpp>
@@ -17,8 +19,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "api/door.hpp"
 #include "base/error.hpp"
 #include "embed/certificates.hpp"
+#include "tar.hpp"
 #include "rest/trust.hpp"
 
 using namespace incus;
@@ -74,13 +78,7 @@ public:
     auto request = method + " " + path + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: " + std::to_string(text.size()) + "\r\n\r\n" + text;
     REQUIRE(SSL_write(ssl_, request.data(), static_cast<int>(request.size())) == static_cast<int>(request.size()));
     std::string in;
-    auto more = [&] {
-      char buffer[16384];
-      int n = SSL_read(ssl_, buffer, sizeof buffer);
-      REQUIRE(n > 0);
-      in.append(buffer, static_cast<std::size_t>(n));
-    };
-    while (in.find("\r\n\r\n") == std::string::npos) more();
+    while (in.find("\r\n\r\n") == std::string::npos) more(in);
     auto head = in.find("\r\n\r\n") + 4;
     auto lower = in.substr(0, head);
     for (auto &c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
@@ -89,14 +87,50 @@ public:
     auto length = lower.find("\r\ncontent-length: ");
     REQUIRE(length != std::string::npos);
     auto size = std::strtoul(lower.c_str() + length + 18, nullptr, 10);
-    while (in.size() < head + size) more();
+    while (in.size() < head + size) more(in);
     a.text = in.substr(head, size);
     boost::system::error_code ec;
     a.body = json::parse(a.text, ec);
     return a;
   }
 
+  /// Turns the connection into a websocket; the status of the answer.
+  int upgrade(const std::string &path) {
+    auto request = "GET " + path +
+                   " HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+                   "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    REQUIRE(SSL_write(ssl_, request.data(), static_cast<int>(request.size())) == static_cast<int>(request.size()));
+    while (frames_.find("\r\n\r\n") == std::string::npos) more(frames_);
+    int status = std::atoi(frames_.c_str() + 9);
+    frames_.erase(0, frames_.find("\r\n\r\n") + 4);
+    return status;
+  }
+  /// The next message of a websocket; control frames are left out.
+  std::string message() {
+    for (;;) {
+      while (frames_.size() < 2) more(frames_);
+      std::size_t head = 2, size = static_cast<unsigned char>(frames_[1]) & 127;
+      std::size_t wide = size == 126 ? 2 : size == 127 ? 8 : 0;
+      while (frames_.size() < head + wide) more(frames_);
+      if (wide) size = 0;
+      for (std::size_t i = 0; i < wide; i++) size = size << 8 | static_cast<unsigned char>(frames_[head + i]);
+      head += wide;
+      while (frames_.size() < head + size) more(frames_);
+      auto text = frames_.substr(head, size);
+      bool control = frames_[0] & 8;
+      frames_.erase(0, head + size);
+      if (!control) return text;
+    }
+  }
+
 private:
+  void more(std::string &in) {
+    char buffer[16384];
+    int n = SSL_read(ssl_, buffer, sizeof buffer);
+    REQUIRE(n > 0);
+    in.append(buffer, static_cast<std::size_t>(n));
+  }
+  std::string frames_;
   SSL_CTX *ctx_;
   SSL *ssl_ = nullptr;
   int fd_ = -1;
@@ -125,11 +159,13 @@ struct Served {
   std::unique_ptr<Server> server;
   int port = 0;
 
-  Served() {
-    host = std::make_unique<Host>(Host::open("embed://" + dir + "/state"));
+  explicit Served(const std::string &uri = {}) {
+    host = std::make_unique<Host>(Host::open(uri.empty() ? "embed://" + dir + "/state" : uri));
     port = free_port();
     ask("PATCH", "/1.0", {{"config", {{"core.https_address", "127.0.0.1:" + std::to_string(port)}}}});
-    server = std::make_unique<Server>(*host);
+    ServerOptions options;
+    if (!uri.empty()) options.certificate_directory = options.spool_directory = dir;
+    server = std::make_unique<Server>(*host, options);
     server->ready();
   }
   ~Served() {
@@ -140,6 +176,38 @@ struct Served {
   json::value ask(const std::string &method, const std::string &path, const json::value &body = nullptr) {
     auto t = host->request(method, path, body.is_null() ? "" : json::serialize(body));
     return t.empty() ? json::value(nullptr) : json::parse(t);
+  }
+  /// A client that is let into one project.
+  rest::KeyPair tenant(const std::string &name, const std::string &project) {
+    auto pair = rest::make_key_pair(name, {});
+    ask("POST", "/1.0/certificates", {{"type", "client"}, {"name", name}, {"certificate", pair.certificate}, {"restricted", true}, {"projects", {project}}});
+    return pair;
+  }
+  /// The devices of an instance, on a pool that is made for it.
+  json::value root() {
+    ask("POST", "/1.0/storage-pools", {{"name", "pool"}, {"driver", "dir"}});
+    return {{"root", {{"type", "disk"}, {"path", "/"}, {"pool", "pool"}}}};
+  }
+  /// Does it and waits for its end; the operation as it was begun.
+  json::value done(const std::string &path, const json::value &body) {
+    auto begun = ask("POST", path, body);
+    auto end = ask("GET", "/1.0/operations/" + std::string(begun.at("id").as_string()) + "/wait?timeout=60");
+    CHECK(end.at("status_code").as_int64() == 200);
+    return begun;
+  }
+  /// An image that nobody else has, in a project.
+  std::string image(const std::string &project, const std::string &mark, bool open) {
+    auto path = dir + "/" + mark + ".tar";
+    std::ofstream(path) << testing::Tar().file("metadata.yaml", "architecture: x86_64\ncreation_date: 1700000000\nproperties:\n  mark: " + mark + "\n").dir("rootfs/").str();
+    api::Request q;
+    q.query["project"] = project;
+    q.body = {{"public", open}, {"aliases", json::array{json::object{{"name", mark}}}}};
+    q.streams.push_back({"image", base::Fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC))});
+    auto op = host->session()->perform(api::RowId::images_post, std::move(q)).operation;
+    op->wait(std::chrono::seconds(60));
+    op->rethrow();
+    auto id = ask("GET", "/1.0/images/aliases/" + mark + "?project=" + project).at("target");
+    return std::string(id.as_string());
   }
   std::string token(json::object request = {}) {
     request["token"] = true;
@@ -237,4 +305,196 @@ TEST_CASE("trust over TLS: the official client adds the server by token") {
   CHECK(run("config trust list srv:") == 0);
   CHECK(run("config set srv: user.x=1") == 0);
   CHECK(s.ask("GET", "/1.0").at("config").at("user.x") == "1");
+}
+
+namespace {
+
+/// The text of an answer without what the client itself had said.
+std::string without(std::string text, const std::vector<std::string> &said) {
+  for (auto &word : said)
+    for (auto at = text.find(word); at != std::string::npos; at = text.find(word)) text.replace(at, word.size(), "X");
+  return text;
+}
+
+} // namespace
+
+TEST_CASE("trust over TLS: a client of one project cannot tell what another has from what is not there") {
+  Served s;
+  for (auto *p : {"mine", "theirs"}) s.ask("POST", "/1.0/projects", {{"name", p}, {"description", "hidden words of " + std::string(p)}});
+  s.ask("PATCH", "/1.0/projects/mine", {{"description", "mine"}});
+  auto me = s.tenant("me", "mine"), other = s.tenant("hidden-client", "theirs");
+  auto image = s.image("theirs", "hidden-image", false), open = s.image("theirs", "open", true);
+  auto in_default = s.image("default", "hidden-default", false);
+  auto root = s.root();
+  auto made = s.done("/1.0/instances?project=theirs", {{"name", "hidden1"}, {"source", {{"type", "none"}}}, {"devices", root}, {"config", {{"user.x", "hidden"}}}});
+  s.done("/1.0/instances/hidden1/snapshots?project=theirs", {{"name", "hidden-snap"}});
+  s.ask("POST", "/1.0/profiles?project=theirs", {{"name", "hidden-profile"}});
+  s.ask("POST", "/1.0/storage-pools/pool/volumes/custom?project=theirs", {{"name", "hidden-volume"}});
+  auto secret = s.ask("POST", "/1.0/images/" + image + "/secret?project=theirs");
+  auto token = s.ask("POST", "/1.0/certificates", {{"token", true}, {"type", "client"}, {"name", "hidden-joe"}});
+  auto id = [](const json::value &operation) { return std::string(operation.at("id").as_string()); };
+
+  // Lists: nothing of it, whatever is asked for.
+  Connection c(s.port, &me);
+  REQUIRE(c.connected());
+  for (std::string path : {"/1.0", "/1.0/instances", "/1.0/images", "/1.0/images/aliases", "/1.0/operations", "/1.0/projects", "/1.0/profiles", "/1.0/certificates", "/1.0/networks", "/1.0/warnings",
+                           "/1.0/storage-pools", "/1.0/storage-pools/pool", "/1.0/storage-pools/pool/volumes", "/1.0/storage-pools/pool/volumes/custom", "/1.0/metrics", "/1.0/resources",
+                           "/1.0/storage-pools/pool/resources"})
+    for (std::string query : {"?recursion=2", "?recursion=1&project=mine", "?recursion=2&project=mine", "?recursion=1&project=theirs", "?recursion=1&project=default", "?recursion=2&all-projects=true"}) {
+      CAPTURE(path);
+      CAPTURE(query);
+      auto a = s.once(&me, "GET", path + query);
+      CHECK(a.text.find("hidden") == std::string::npos);
+      for (auto *fingerprint : {&image, &in_default}) CHECK(a.text.find(*fingerprint) == std::string::npos);
+      for (auto *op : {&made, &secret, &token}) CHECK(a.text.find(id(*op)) == std::string::npos);
+      CHECK(a.text.find(secret.at("metadata").at("secret").as_string()) == std::string::npos);
+      CHECK(a.status < 500);
+    }
+  CHECK(c.ask("GET", "/1.0/images?project=mine").body.at("metadata").as_array().empty());
+  CHECK(c.ask("GET", "/1.0/images?project=theirs").body.at("metadata").as_array().size() == 1);
+
+  // By name: the same answer as for a name that nobody has.
+  std::string none(64, '0'), nobody = "0a0a0a0a-0000-4000-8000-000000000000";
+  struct Pair {
+    std::string path, real, unreal;
+    json::value body = nullptr;
+  };
+  std::vector<Pair> pairs;
+  for (std::string project : {"mine", "theirs", "default"}) {
+    auto q = "?project=" + project;
+    for (auto &fingerprint : {image, in_default}) {
+      pairs.push_back({"GET /1.0/images/%" + q, fingerprint, none});
+      pairs.push_back({"GET /1.0/images/%/export" + q, fingerprint, none});
+      pairs.push_back({"GET /1.0/images/%" + q + "&secret=wrong", fingerprint, none});
+      pairs.push_back({"GET /1.0/images/%/export" + q + "&secret=wrong", fingerprint, none});
+      pairs.push_back({"GET /1.0/images/%" + q, fingerprint.substr(0, 12), none.substr(0, 12)});
+      for (auto *verb : {"PUT", "PATCH", "DELETE"}) pairs.push_back({verb + (" /1.0/images/%" + q), fingerprint, none, json::object{{"public", true}}});
+      pairs.push_back({"POST /1.0/images/%/secret" + q, fingerprint, none, json::object{}});
+      pairs.push_back({"POST /1.0/instances" + q, fingerprint, none, {{"name", "c1"}, {"source", {{"type", "image"}, {"fingerprint", "%"}}}, {"devices", root}}});
+      pairs.push_back({"POST /1.0/images/aliases" + q, fingerprint, none, {{"name", "a"}, {"target", "%"}}});
+    }
+    for (auto *alias : {"hidden-image", "hidden-default"}) {
+      pairs.push_back({"GET /1.0/images/aliases/%" + q, alias, "nobody"});
+      pairs.push_back({"DELETE /1.0/images/aliases/%" + q, alias, "nobody"});
+      pairs.push_back({"POST /1.0/instances" + q, alias, "nobody", {{"name", "c1"}, {"source", {{"type", "image"}, {"alias", "%"}}}, {"devices", root}}});
+    }
+    for (auto *op : {&made, &secret, &token})
+      for (auto *what : {"GET /1.0/operations/%", "GET /1.0/operations/%/wait", "DELETE /1.0/operations/%"}) pairs.push_back({what + q, id(*op), nobody});
+    for (auto *what : {"GET /1.0/instances/%", "GET /1.0/instances/%/state", "GET /1.0/instances/%/snapshots", "GET /1.0/instances/%/files?path=/etc/passwd", "GET /1.0/instances/%/logs", "DELETE /1.0/instances/%"})
+      pairs.push_back({what + (std::string(what).find('?') == std::string::npos ? q : "&project=" + project), "hidden1", "nobody"});
+    pairs.push_back({"GET /1.0/profiles/%" + q, "hidden-profile", "nobody"});
+    pairs.push_back({"GET /1.0/storage-pools/pool/volumes/custom/%" + q, "hidden-volume", "nobody"});
+    pairs.push_back({"POST /1.0/images" + q, "hidden1", "nobody", {{"source", {{"type", "instance"}, {"name", "%"}}}}});
+    if (project == "mine") pairs.push_back({"POST /1.0/instances" + q, "theirs", "nix", {{"name", "c1"}, {"source", {{"type", "copy"}, {"source", "hidden1"}, {"project", "%"}}}}});
+    pairs.push_back({"POST /1.0/instances" + q, "hidden1", "nobody", {{"name", "c1"}, {"source", {{"type", "copy"}, {"source", "%"}, {"project", "theirs"}}}}});
+  }
+  pairs.push_back({"GET /1.0/projects/%", "theirs", "nix"});
+  pairs.push_back({"DELETE /1.0/projects/%", "theirs", "nix"});
+  pairs.push_back({"GET /1.0/certificates/%", rest::fingerprint(other.certificate), none});
+  for (auto &p : pairs) {
+    auto one = [&](const std::string &name) {
+      auto fill = [&](std::string t) {
+        for (auto at = t.find('%'); at != std::string::npos; at = t.find('%')) t.replace(at, 1, name);
+        return t;
+      };
+      auto line = fill(p.path);
+      auto space = line.find(' ');
+      auto body = p.body.is_null() ? json::value(nullptr) : json::parse(fill(json::serialize(p.body)));
+      auto a = s.once(&me, line.substr(0, space), line.substr(space + 1), body);
+      auto text = a.text;
+      // What begins is looked at at its end.
+      if (a.status == 202) {
+        auto op = std::string(a.body.at("operation").as_string());
+        auto end = s.once(&me, "GET", op + "/wait?project=mine&timeout=60");
+        text = std::to_string(end.body.at("metadata").at("status_code").as_int64()) + std::string(end.body.at("metadata").at("err").as_string());
+        CHECK(end.body.at("metadata").at("status_code").as_int64() == 400);
+      }
+      return std::to_string(a.status) + " " + without(text, {name, name.substr(0, 12)});
+    };
+    auto real = one(p.real), unreal = one(p.unreal);
+    CAPTURE(p.path);
+    CHECK(real == unreal);
+    CHECK(real.substr(0, 3) != "200");
+    CHECK(real.find("hidden-") == std::string::npos);
+  }
+  for (auto *op : {&made, &secret, &token}) {
+    auto theirs = Connection(s.port, &me).upgrade("/1.0/operations/" + id(*op) + "/websocket?secret=wrong");
+    CHECK(theirs == Connection(s.port, &me).upgrade("/1.0/operations/" + nobody + "/websocket?secret=wrong"));
+  }
+  // The image's secret opens it to whoever holds it: that is what it is for. Everything is as it was.
+  CHECK(s.once(&me, "GET", "/1.0/images/" + image + "?project=theirs&secret=" + std::string(secret.at("metadata").at("secret").as_string())).status == 200);
+  CHECK(s.ask("GET", "/1.0/images?project=theirs").as_array().size() == 2);
+  CHECK(s.ask("GET", "/1.0/instances?project=mine").as_array().empty());
+  CHECK(s.ask("GET", "/1.0/instances/hidden1?project=theirs").at("config").at("user.x") == "hidden");
+}
+
+TEST_CASE("trust over TLS: events of other projects are not for a restricted client") {
+  Served s("test://");
+  for (auto *p : {"mine", "theirs"}) s.ask("POST", "/1.0/projects", {{"name", p}});
+  auto root = s.root();
+  auto me = s.tenant("me", "mine");
+  CHECK(Connection(s.port, &me).upgrade("/1.0/events") == 403);
+  CHECK(Connection(s.port, &me).upgrade("/1.0/events?project=theirs") == 403);
+  Connection own(s.port, &me), all(s.port, &me);
+  REQUIRE(own.upgrade("/1.0/events?project=mine") == 101);
+  REQUIRE(all.upgrade("/1.0/events?all-projects=true") == 101);
+  s.done("/1.0/instances?project=theirs", {{"name", "hidden1"}, {"source", {{"type", "none"}}}, {"devices", root}});
+  s.done("/1.0/instances", {{"name", "hidden2"}, {"source", {{"type", "none"}}}, {"devices", root}});
+  auto image = s.image("theirs", "hidden-image", false);
+  auto secret = s.ask("POST", "/1.0/images/" + image + "/secret?project=theirs");
+  auto token = s.ask("POST", "/1.0/certificates", {{"token", true}, {"type", "client"}, {"name", "hidden-joe"}});
+  auto in_mine = s.image("mine", "mark", false);
+  auto my_secret = s.ask("POST", "/1.0/images/" + in_mine + "/secret?project=mine");
+  s.done("/1.0/instances?project=mine", {{"name", "the-end"}, {"source", {{"type", "none"}}}, {"devices", root}});
+  for (auto *listener : {&own, &all}) {
+    int seen = 0;
+    for (;;) {
+      auto text = listener->message();
+      CAPTURE(text);
+      seen++;
+      CHECK(text.find("hidden") == std::string::npos);
+      CHECK(text.find("theirs") == std::string::npos);
+      CHECK(text.find(image) == std::string::npos);
+      for (auto *op : {&secret, &token, &my_secret}) CHECK(text.find(op->at("metadata").at("secret").as_string()) == std::string::npos);
+      auto e = json::parse(text);
+      CHECK(e.at("project") == "mine");
+      if (text.find("instance-created") != std::string::npos) break;
+    }
+    CHECK(seen > 3);
+  }
+}
+
+TEST_CASE("trust over TLS: the secrets of a command are for who began it") {
+  Served s("test://");
+  s.host->on_exec("", [](const std::string &, const ExecRequest &, const std::string &input) { return ExecResult{0, input, ""}; });
+  s.ask("POST", "/1.0/projects", {{"name", "mine"}});
+  s.done("/1.0/instances?project=mine", {{"name", "c1"}, {"start", true}, {"source", {{"type", "none"}}}, {"devices", s.root()}});
+  auto me = s.tenant("me", "mine"), reader = s.tenant("reader", "mine");
+  Connection events(s.port, &reader);
+  REQUIRE(events.upgrade("/1.0/events?project=mine") == 101);
+  auto begun = s.once(&me, "POST", "/1.0/instances/c1/exec?project=mine", {{"command", {"x"}}, {"wait-for-websocket", true}});
+  REQUIRE(begun.status == 202);
+  auto fds = begun.body.at("metadata").at("metadata").at("fds").as_object();
+  REQUIRE(fds.size() == 4);
+  auto op = std::string(begun.body.at("operation").as_string());
+  auto tells = [&](const std::string &text) {
+    for (auto &kv : fds)
+      if (text.find(kv.value().as_string()) != std::string::npos) return true;
+    return false;
+  };
+  CHECK(tells(s.once(&me, "GET", op).text));
+  for (auto path : {op, std::string("/1.0/operations?recursion=1&project=mine"), std::string("/1.0/operations?recursion=1&all-projects=true"), op + "/wait?timeout=0"}) {
+    CAPTURE(path);
+    auto a = s.once(&reader, "GET", path);
+    CHECK(a.status == 200);
+    CHECK(a.text.find(op.substr(16)) != std::string::npos);
+    CHECK_FALSE(tells(a.text));
+  }
+  CHECK_FALSE(tells(json::serialize(s.ask("GET", op))));
+  CHECK(s.once(&me, "DELETE", op).status == 200);
+  for (;;) {
+    auto text = events.message();
+    CHECK_FALSE(tells(text));
+    if (text.find("operation-cancelled") != std::string::npos) break;
+  }
 }

@@ -35,6 +35,8 @@ constexpr const char *list[] = {
     "entity_description",
     "etag",
     "event_lifecycle",
+    "event_lifecycle_name_and_project",
+    "event_lifecycle_requestor_address",
     "event_location",
     "event_project",
     "file_append",

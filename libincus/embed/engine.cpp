@@ -172,7 +172,10 @@ void Engine::background(const std::string &description, std::function<void()> ta
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
-api::Reply Engine::perform(const api::Row &row, api::Request request) { return (this->*handler(row.id))(request); }
+api::Reply Engine::perform(const api::Row &row, api::Request request) {
+  WorksFor scope(request.caller);
+  return (this->*handler(row.id))(request);
+}
 
 std::shared_ptr<api::ListenerBackend> Engine::listen(const std::vector<std::string> &types, std::size_t capacity) { return events_.listen(types, capacity); }
 

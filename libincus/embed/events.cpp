@@ -9,6 +9,30 @@
 
 namespace incus::embed {
 
+namespace {
+
+thread_local WorksFor::Who works_for;
+
+boost::json::object requestor(const api::Caller &c) {
+  using Kind = api::Caller::Kind;
+  auto address = c.address;
+  // Without the port: "192.0.2.1:40000", "[2001:db8::1]:40000".
+  if (auto colon = address.rfind(':'); colon != address.npos) {
+    auto host = address.substr(0, colon);
+    if (host.size() > 2 && host.front() == '[' && host.back() == ']')
+      address = host.substr(1, host.size() - 2);
+    else if (host.find(':') == host.npos)
+      address = host;
+  }
+  return {{"username", c.name}, {"protocol", c.kind == Kind::local ? "unix" : c.kind == Kind::trusted || c.kind == Kind::metrics ? "tls" : ""}, {"address", address}};
+}
+
+} // namespace
+
+WorksFor::WorksFor(Who who) : before_(std::exchange(works_for, std::move(who))) {}
+WorksFor::~WorksFor() { works_for = std::move(before_); }
+WorksFor::Who WorksFor::now() { return works_for; }
+
 class EventHub::Listener final : public api::ListenerBackend {
 public:
   Listener(std::set<std::string> types, std::size_t capacity) : types_(std::move(types)), capacity_(capacity) {}
@@ -98,6 +122,15 @@ void EventHub::lifecycle(const std::string &action, const std::string &source, c
     o["action"] = action;
     o["source"] = source;
     if (!context.empty()) o["context"] = std::move(context);
+    if (works_for) o["requestor"] = requestor(*works_for);
+    constexpr std::string_view instances = "/1.0/instances/";
+    if (source.starts_with(instances)) {
+      auto name = source.substr(instances.size(), source.find('?') - instances.size());
+      if (name.find('/') == name.npos) {
+        o["name"] = name;
+        o["project"] = project;
+      }
+    }
     return o;
   });
 }

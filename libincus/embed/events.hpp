@@ -14,6 +14,20 @@
 
 namespace incus::embed {
 
+/// For whom this thread works, from the begin to the end of its scope: told in lifecycle events as their requestor. Operations work for who began them.
+class WorksFor {
+public:
+  using Who = std::shared_ptr<const api::Caller>;
+  explicit WorksFor(Who who);
+  ~WorksFor();
+  WorksFor(const WorksFor &) = delete;
+  WorksFor &operator=(const WorksFor &) = delete;
+  static Who now();
+
+private:
+  Who before_;
+};
+
 class EventHub {
 public:
   std::shared_ptr<api::ListenerBackend> listen(const std::vector<std::string> &types, std::size_t capacity);

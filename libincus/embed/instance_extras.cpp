@@ -198,7 +198,8 @@ api::Reply Engine::instances_put(api::Request &q) {
     std::atomic<std::size_t> next{0};
     std::mutex mutex;
     std::map<std::size_t, std::string> failed;
-    auto work = [&] {
+    auto work = [&, who = WorksFor::now()] {
+      WorksFor scope(who);
       for (std::size_t i; (i = next++) < names.size();) {
         try {
           instances_->change_state(project, names[i], c);

@@ -174,6 +174,7 @@ std::shared_ptr<TaskOperation> Operations::make(OperationSpec &spec) {
   auto op = std::make_shared<TaskOperation>();
   op->hub_ = &hub_;
   op->project_ = spec.project;
+  op->for_whom_ = WorksFor::now();
   auto &i = op->info_;
   i.id = base::uuid();
   i.class_ = spec.class_;
@@ -220,6 +221,7 @@ std::shared_ptr<TaskOperation> Operations::start(OperationSpec spec, const std::
   try {
     std::thread([this, op, body = std::move(body)]() mutable {
       std::exception_ptr failed;
+      WorksFor scope(op->for_whom_);
       try {
         body(*op);
       } catch (...) {

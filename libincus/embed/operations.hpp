@@ -59,6 +59,7 @@ private:
   std::atomic<bool> cancel_{false};
   std::chrono::steady_clock::time_point last_progress_{}, ended_at_{};
   EventHub *hub_ = nullptr;
+  std::shared_ptr<const api::Caller> for_whom_;
 };
 
 struct OperationSpec {

@@ -170,7 +170,7 @@ std::shared_ptr<const api::Caller> Server::Impl::unix_caller(int fd) {
   if (fresh) {
     passwd entry{}, *found = nullptr;
     std::vector<char> buffer(16384);
-    it->second = ::getpwuid_r(cred.uid, &entry, buffer.data(), buffer.size(), &found) == 0 && found ? found->pw_name : std::to_string(cred.uid);
+    it->second = ::getpwuid_r(cred.uid, &entry, buffer.data(), buffer.size(), &found) == 0 && found ? found->pw_name : "uid=" + std::to_string(cred.uid);
     if (user_names.size() > 1000) user_names.clear(), it = user_names.emplace(c->uid, std::to_string(cred.uid)).first;
   }
   c->name = it->second;

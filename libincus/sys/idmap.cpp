@@ -107,7 +107,6 @@ std::vector<Raw> parse_raw(std::string_view value, std::string &why) {
     auto host = id_range(f[1]), guest = id_range(f[2]);
     if (!host || !guest) return bad("ids are numbers 0..4294967294 or ranges A-B of them");
     if (host->second != guest->second) return bad("both ranges must be of the same length");
-    if (host->first == 0) return bad("host id 0 cannot be mapped; a guest that is to be the host's root needs security.privileged=true");
     Raw r{f[0] != "gid", f[0] != "uid", host->first, guest->first, host->second};
     for (auto &o : out) {
       if (!((o.uid && r.uid) || (o.gid && r.gid))) continue;

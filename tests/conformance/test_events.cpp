@@ -53,6 +53,46 @@ TEST_CASE("events: what happens to an instance, in order") {
   CHECK_FALSE(events.overflowed());
 }
 
+TEST_CASE("events: who asked, and what for") {
+  World w;
+  auto events = w.host.listen({"lifecycle"});
+  auto next = [&] {
+    auto e = events.next(20s);
+    REQUIRE(e);
+    return boost::json::parse(e->metadata.text).as_object();
+  };
+  // A program that opened the host itself is nobody behind a socket.
+  auto expect = [&](const boost::json::object &o) {
+    CHECK(o.contains("requestor") == remote());
+    if (!o.contains("requestor")) return;
+    auto &r = o.at("requestor").as_object();
+    bool https = w.host.uri().starts_with("https:");
+    CHECK(r.at("protocol").as_string() == (https ? "tls" : "unix"));
+    CHECK(r.at("address").as_string() == (https ? "127.0.0.1" : "@"));
+    if (https)
+      CHECK(r.at("username").as_string().size() == 64);
+    else
+      CHECK(r.at("username").as_string() == "root");
+  };
+  w.host.create_profile({"p1", {}, "", {}});
+  expect(next());
+  auto c = w.make("c1");
+  auto created = next();
+  CHECK(created.at("action").as_string() == "instance-created");
+  CHECK(created.at("name").as_string() == "c1");
+  CHECK(created.at("project").as_string() == "default");
+  expect(created);
+  c.start().wait();
+  expect(next());
+  c.create_snapshot({"s0"}).wait();
+  auto snapshot = next();
+  CHECK(snapshot.at("action").as_string() == "instance-snapshot-created");
+  CHECK_FALSE(snapshot.contains("name"));
+  expect(snapshot);
+  c.stop(true).wait();
+  expect(next());
+}
+
 TEST_CASE("events: of other objects") {
   World w;
   auto events = w.host.listen({"lifecycle"});

@@ -76,6 +76,8 @@ void Upload::start() {
   c_.head_parser_.reset();
   parser_->body_limit(boost::none);
   buffer_.resize(piece);
+  // Beast reads as much at a time as this buffer has room for: after a short head that would be some hundred bytes.
+  c_.buffer_.reserve(c_.buffer_.size() + piece);
   auto &request = c_.routed_.request;
   if (c_.routed_.row->id == api::RowId::images_post) {
     request.body = image_headers(c_.head_);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "api/convert.hpp"
 
+#include "api/json_text.hpp"
 #include "api/records.hpp"
 #include "base/names.hpp"
 
@@ -21,8 +22,7 @@ json::value parse_json(std::string_view text, const char *what) {
 
 json::value to_json_instance(const InstanceInfo &info, const json::storage_ptr &sp) {
   auto v = to_json(info, sp);
-  // "Never" is another day here than everywhere else.
-  if (info.last_used_at == Time{}) v.get_object()["last_used_at"] = "1970-01-01T00:00:00Z";
+  if (info.last_used_at == Time{}) v.get_object()["last_used_at"] = never_used;
   return v;
 }
 

@@ -36,10 +36,21 @@ std::string one_line(std::string v) {
 
 } // namespace
 
+constexpr const char *success = R"({"type":"sync","status":"Success","status_code":200,"operation":"","error_code":0,"error":"","metadata":)";
+
+Answer sync_text(const std::string &metadata) {
+  Answer a;
+  a.body.reserve(metadata.size() + 160);
+  a.body += success;
+  a.body += metadata;
+  a.body += "}\n";
+  return a;
+}
+
 Answer sync(const json::value &metadata, int status) {
   Answer a;
   a.status = status;
-  a.body = R"({"type":"sync","status":"Success","status_code":200,"operation":"","error_code":0,"error":"","metadata":)";
+  a.body = success;
   if (metadata.is_null())
     a.body += "{}";
   else

@@ -17,6 +17,8 @@ struct Answer {
 };
 
 Answer sync(const api::json::value &metadata, int status = 200);
+/// With metadata that is JSON text already.
+Answer sync_text(const std::string &metadata);
 Answer async(const OperationInfo &operation);
 /// `extra`: members added to the operation's metadata.
 Answer async(const OperationInfo &operation, const api::json::object &extra);

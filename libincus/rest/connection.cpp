@@ -6,10 +6,11 @@
 #include <openssl/bio.h>
 #include <openssl/pem.h>
 
+#include "api/access.hpp"
 #include "api/convert.hpp"
+#include "api/json_text.hpp"
 #include "base/error.hpp"
 #include "base/names.hpp"
-#include "api/access.hpp"
 #include "rest/upload.hpp"
 
 namespace incus::rest {
@@ -253,7 +254,10 @@ void Connection::ask() {
     std::shared_ptr<api::Reply> r;
     std::exception_ptr failed;
     try {
-      r = std::make_shared<api::Reply>(perform(*self->server_.session, *self->routed_.row, std::move(self->routed_.request)));
+      auto &request = self->routed_.request;
+      request.want_record = self->routed_.row->id == api::RowId::instances_get && !request.query.contains("filter");
+      r = std::make_shared<api::Reply>(perform(*self->server_.session, *self->routed_.row, std::move(request)));
+      if (r->record.has_value()) r->record = api::list_text(r->record);
     } catch (...) {
       failed = std::current_exception();
     }
@@ -285,6 +289,8 @@ void Connection::reply(api::Reply r) {
     a.headers["Content-Type"] = "text/plain";
   } else if (head_.method == "HEAD" && !routed_.head_only) {
     a.json = false;
+  } else if (auto *text = std::any_cast<std::string>(&r.record)) {
+    a = sync_text(*text);
   } else {
     a = sync(r.metadata, r.status ? r.status : r.location.empty() ? 200 : 201);
   }

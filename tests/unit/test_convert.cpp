@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <doctest/doctest.h>
 
+#include "api/json_text.hpp"
 #include "api/records.hpp"
 #include "api/rows.hpp"
 
@@ -51,4 +52,38 @@ TEST_CASE("rows are found by method and path") {
   CHECK(!known);
   CHECK(match("GET", "/1.0/images/aliases")->row->id == RowId::aliases_get);
   for (auto &r : rows()) CHECK(&row(r.id) == &r);
+}
+
+TEST_CASE("the text of a list says what its records' JSON says") {
+  InstanceInfo never, ran;
+  never.name = "e1";
+  never.config["user.text"] = "a \"b\"\n\\ \x01 \u00e4";
+  never.config["plain"] = "/";
+  never.devices["root"] = {{"path", "/"}, {"pool", "default"}};
+  never.profiles = {"default", "second"};
+  never.created_at = base::parse_time("2026-01-02T03:04:05.678Z");
+  ran = never;
+  ran.last_used_at = base::parse_time("2026-02-02T03:04:05Z");
+  ran.ephemeral = true;
+  ran.status_code = 103;
+  json::array brief{to_json_instance(never), to_json_instance(ran)};
+  CHECK(parse_json(list_text(std::vector{never, ran}), "list") == brief);
+  CHECK(list_text(std::vector{never, ran}) == json::serialize(brief));
+  CHECK(list_text(std::vector<InstanceInfo>{}) == "[]");
+
+  InstanceFull stopped, running;
+  stopped.info = never;
+  running.info = ran;
+  running.state.emplace();
+  running.state->pid = 42;
+  running.state->processes = -1;
+  running.state->disk["root"] = {};
+  SnapshotInfo s;
+  s.name = "s0";
+  running.snapshots = {s, s};
+  auto with_network = running;
+  with_network.state->network["eth0"].addresses.emplace_back().address = "10.0.0.1";
+  json::array full{to_json_full(stopped), to_json_full(running), to_json_full(with_network)};
+  CHECK(list_text(std::vector{stopped, running, with_network}) == json::serialize(full));
+  CHECK_THROWS_AS(list_text(std::string("x")), Error);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <charconv>
-#include <set>
 
+#include "sys/resources/cards.hpp"
 #include "sys/resources/resources.hpp"
 #include "sys/resources/tree.hpp"
 
@@ -53,40 +53,9 @@ GpuCard card_of(const std::string &root, const std::string &dir, const Names &na
 Gpu gpu(const std::string &root) {
   Gpu out;
   Names names(root, "pci.ids");
-  std::set<std::string> known;
-  std::map<std::string, std::vector<GpuCard>> functions; // by the address of their card
-  auto add = [&](GpuCard card, const std::string &dir) {
-    if (exists(dir + "/physfn"))
-      functions[target_name(dir + "/physfn")].push_back(std::move(card));
-    else
-      out.cards.push_back(std::move(card));
-  };
-  // Cards that have a driver, then what else is on the bus: class 3 is display.
-  auto drm = root + "/sys/class/drm";
-  for (auto &e : list(drm)) {
-    auto dir = drm + "/" + e + "/device";
-    // "card0", not its connectors ("card0-HDMI-A-1").
-    if (!e.starts_with("card") || e.find('-') != e.npos || !exists(dir)) continue;
-    auto address = pci_address(dir);
-    if (!address.empty() && !known.insert(address).second) continue;
-    auto card = card_of(root, dir, names);
-    card.pci_address = address;
-    add(std::move(card), dir);
-  }
-  auto pci = root + "/sys/bus/pci/devices";
-  for (auto &e : list(pci)) {
-    auto dir = pci + "/" + e;
-    if (known.count(e) || !text(dir + "/class").starts_with("0x03")) continue;
-    auto card = card_of(root, dir, names);
-    card.pci_address = e;
-    add(std::move(card), dir);
-  }
-  for (auto &c : out.cards) {
-    out.total++;
-    if (!c.sriov) continue;
-    c.sriov->vfs = std::move(functions[c.pci_address]);
-    out.total += c.sriov->vfs.size();
-  }
+  // "card0", not its connectors ("card0-HDMI-A-1").
+  auto counts = [](const std::string &e) { return e.starts_with("card") && e.find('-') == e.npos; };
+  find_cards(out, root, "/sys/class/drm", "0x03", [&](const std::string &dir) { return card_of(root, dir, names); }, counts);
   return out;
 }
 

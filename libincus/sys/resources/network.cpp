@@ -3,11 +3,11 @@
 #include <linux/ethtool.h>
 #include <linux/sockios.h>
 #include <net/if.h>
-#include <set>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "base/fd.hpp"
+#include "sys/resources/cards.hpp"
 #include "sys/resources/resources.hpp"
 #include "sys/resources/tree.hpp"
 
@@ -108,40 +108,7 @@ NetworkCard card_of(const std::string &root, const std::string &dir, const Names
 Network network(const std::string &root) {
   Network out;
   Names names(root, "pci.ids");
-  std::set<std::string> known;
-  std::map<std::string, std::vector<NetworkCard>> functions;
-  auto add = [&](NetworkCard card, const std::string &dir) {
-    if (exists(dir + "/physfn"))
-      functions[target_name(dir + "/physfn")].push_back(std::move(card));
-    else
-      out.cards.push_back(std::move(card));
-  };
-  auto net = root + "/sys/class/net";
-  for (auto &e : list(net)) {
-    auto dir = net + "/" + e + "/device";
-    if (!exists(dir)) continue;
-    auto address = pci_address(dir);
-    // One card may have several ports.
-    if (!address.empty() && !known.insert(address).second) continue;
-    auto card = card_of(root, dir, names);
-    card.pci_address = address;
-    add(std::move(card), dir);
-  }
-  // What has no interface here: without a driver, or with it in another namespace.
-  auto pci = root + "/sys/bus/pci/devices";
-  for (auto &e : list(pci)) {
-    auto dir = pci + "/" + e;
-    if (known.count(e) || !text(dir + "/class").starts_with("0x02")) continue;
-    auto card = card_of(root, dir, names);
-    card.pci_address = e;
-    add(std::move(card), dir);
-  }
-  for (auto &c : out.cards) {
-    out.total++;
-    if (!c.sriov) continue;
-    c.sriov->vfs = std::move(functions[c.pci_address]);
-    out.total += c.sriov->vfs.size();
-  }
+  find_cards(out, root, "/sys/class/net", "0x02", [&](const std::string &dir) { return card_of(root, dir, names); }, [](const std::string &) { return true; });
   return out;
 }
 

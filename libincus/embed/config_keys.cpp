@@ -188,6 +188,12 @@ void validate_server_config(const Config &config) {
     return keys;
   }();
   schema::validate(all, without_unset(config, absent_server), "the server");
+  for (auto *key : {"core.debug_address", "core.https_trusted_proxy", "core.syslog_socket", "instances.lxcfs.per_instance", "instances.nic.host_name"}) {
+    auto it = config.find(key);
+    if (it == config.end() || it->second.empty()) continue;
+    bool usual = schema::find(all, key)->type == std::string_view("bool") ? !schema::truthy(it->second) : it->second == schema::find(all, key)->fallback;
+    if (!usual) base::fail(ErrorCode::not_supported, "cannot set {} to {}: this server does not act on it yet, leave it unset", key, base::quoted(it->second));
+  }
 }
 
 void validate_project_config(const Config &config, const std::string &name) {

@@ -3,6 +3,7 @@
 #include <csignal>
 
 #include "base/time.hpp"
+#include "db/warnings.hpp"
 #include "embed/engine.hpp"
 
 namespace incus::embed {
@@ -26,6 +27,7 @@ void Engine::stop_instances(std::optional<std::chrono::milliseconds> limit) { in
 
 void Engine::run_minutes() {
   using namespace std::chrono;
+  Time pruned{};
   for (;;) {
     auto now = base::now();
     auto next = floor<minutes>(now) + minutes(1);
@@ -33,6 +35,11 @@ void Engine::run_minutes() {
     try {
       instances_->expire_snapshots(next);
       instances_->run_schedules(next);
+      // Once a day: what was resolved a week ago is of no interest any more.
+      if (next - pruned >= hours(24)) {
+        db::prune_warnings(*global_, next - hours(24 * 7));
+        pruned = next;
+      }
     } catch (const std::exception &e) {
       log_.error("schedules: {}", e.what());
     }

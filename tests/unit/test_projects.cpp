@@ -177,6 +177,11 @@ TEST_CASE("server configuration: read, replaced, merged, refused") {
   CHECK(s.error("PATCH", "/1.0", {{"config", {{"core.https_adress", "x"}}}}) == ErrorCode::invalid_argument);
   CHECK(s.last.find("core.https_address") != std::string::npos);
   CHECK(s.error("PATCH", "/1.0", {{"config", {{"oidc.issuer", "x"}}}}) == ErrorCode::not_supported);
+  // What would be stored and not acted on is refused; its default is not.
+  CHECK(s.error("PATCH", "/1.0", {{"config", {{"core.syslog_socket", "true"}}}}) == ErrorCode::not_supported);
+  CHECK(s.error("PATCH", "/1.0", {{"config", {{"core.debug_address", ":8444"}}}}) == ErrorCode::not_supported);
+  CHECK(s.error("PATCH", "/1.0", {{"config", {{"instances.nic.host_name", "sideways"}}}}) == ErrorCode::invalid_argument);
+  for (auto *fine : {"random", ""}) s.ask("PATCH", "/1.0", {{"config", {{"instances.nic.host_name", fine}}}});
   CHECK(s.error("PATCH", "/1.0", {{"config", {{"storage.images_volume", "p/v"}}}}) == ErrorCode::not_supported);
   for (auto *bad : {"a:b:c", "1.2.3.4:70000", "[::1", "[x]:1", "h st:1", "a:"}) CHECK(s.error("PATCH", "/1.0", {{"config", {{"core.https_address", bad}}}}) == ErrorCode::invalid_argument);
   for (auto *good : {":8443", "[::]:8443", "::1", "localhost:1", "10.0.0.1"}) s.ask("PATCH", "/1.0", {{"config", {{"core.https_address", good}}}});

@@ -75,7 +75,7 @@ public:
     notify("STOPPING=1");
     server.going_down();
     if (why == SIGPWR && !finished_) stop_everything(server, false);
-    if (why == SIGTERM) server.drain(std::chrono::minutes(5));
+    if (why == SIGTERM) server.drain(patience());
     server.stop(std::chrono::seconds(why == 0 ? 5 : 1));
     if (!sockets.empty() && options_.transient) ::unlink(socket_path().c_str());
     host.close();
@@ -93,7 +93,7 @@ private:
   void stop_everything(incus::Server &server, bool force) {
     server.going_down();
     log_(LogLevel::info, force ? "Stopping all instances by force" : "Stopping all instances");
-    if (!force) server.drain(std::chrono::minutes(5));
+    if (!force) server.drain(patience());
     server.stop_instances(force ? std::optional<std::chrono::milliseconds>(0) : std::nullopt);
   }
 
@@ -120,6 +120,13 @@ private:
   }
 
   bool anything_runs();
+
+  /// core.shutdown_timeout: how long operations may go on when the daemon ends.
+  std::chrono::minutes patience() {
+    auto config = host_->info().config;
+    auto it = config.find("core.shutdown_timeout");
+    return std::chrono::minutes(it == config.end() || it->second.empty() ? 5 : std::min(std::atol(it->second.c_str()), 100000L));
+  }
 
   const Options &options_;
   Log log_;

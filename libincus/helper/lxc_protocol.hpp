@@ -20,6 +20,7 @@ enum Op : std::uint32_t {
   exec = 4,     ///< name, config file, uid, gid, cwd, interactive "1", width, height, count of argv, argv..., environment...; fds: reply[, in, out, err]
   validate = 5, ///< raw configuration
   console = 6,  ///< name; the reply's fds: connection to the monitor, which holds the console while it is open, and terminal
+  disks = 8,    ///< init pid, then groups: "gone" TARGET; "come" DEVICE SOURCE TARGET RECURSIVE SHIFT READONLY FILE OPTIONAL ("1" or "0"); fds: reply, pidfd of init
   warm = 7,     ///< processes will be moved between control groups soon; answers nothing
 };
 
@@ -27,7 +28,7 @@ enum Op : std::uint32_t {
 /// "map" LINE ("u HOSTID GUESTID COUNT" or "g ..."); "overlay" LOWER UPPER WORK IDMAPPED("1"); "bind" PATH IDMAPPED("1") (to the staged root);
 /// "mount" SOURCE NAME RECURSIVE SHIFT OPTIONAL (staged under `staging`/NAME).
 enum Reply : std::uint32_t {
-  ok = 100,      ///< hello, validate: nothing; start, query: state, init pid, monitor pid; fds: init pidfd, monitor pidfd, netlink socket. exec: pid; fds: pidfd[, pty]
+  ok = 100,      ///< hello, validate, disks: nothing; start, query: state, init pid, monitor pid; fds: init pidfd, monitor pidfd, netlink socket. exec: pid; fds: pidfd[, pty]
   failed = 101,  ///< text
   exited = 102,  ///< exec: exit code
   taken = 103,   ///< the helper has read the request

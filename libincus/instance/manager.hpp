@@ -170,11 +170,13 @@ private:
     storage::VolumeRef volume;
   };
 
-  /// What a change of devices does to a running instance's interfaces.
+  /// What a change of devices does to a running instance.
   struct Plug {
-    std::vector<device::NicItem> nics;
-    std::vector<std::string> again;
+    device::RunItems items;
+    std::vector<std::string> again; ///< interfaces of the host that are made anew
+    bool nics = false, disks = false;
   };
+  void plug(const Key &key, const Plug &plug);
   /// Nothing when no device differs; writes the volatile keys of what is new. Throws conflict when one cannot change while it runs.
   std::optional<Plug> plug_of(db::InstanceRow &row, const Expanded &before, const Expanded &after);
   Key key_of(const db::InstanceRow &row) const;

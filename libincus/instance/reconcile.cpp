@@ -22,8 +22,16 @@ void Manager::reconcile(bool same_boot) {
     try {
       if (same_boot) {
         if (auto started = ctx_.runtime.adopt(key_of(*r))) {
-          std::lock_guard lock(mutex_);
-          live_[id] = {*started, r->project, r->name};
+          {
+            std::lock_guard lock(mutex_);
+            live_[id] = {*started, r->project, r->name};
+          }
+          // A change of its disks may have been recorded and not made.
+          try {
+            ctx_.runtime.set_disks(key_of(*r), device::render_all(r->name, expand(*r).devices, r->config).mounts, false);
+          } catch (const std::exception &e) {
+            ctx_.log.warning("disks of instance {} are those of its configuration at its next start: {}", r->name, e.what());
+          }
           continue;
         }
         ctx_.runtime.clean(key_of(*r), device::host_interfaces(expand(*r).devices, r->config));

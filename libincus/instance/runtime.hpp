@@ -120,6 +120,9 @@ public:
   /// Brings the interfaces of a running instance to these, by their names on the host: what it has not is made, what it had besides is removed. Those
   /// named in `again` are made anew.
   virtual void set_nics(const Key &key, const std::vector<device::NicItem> &nics, const std::vector<std::string> &again) = 0;
+  /// Brings the directories and files of the host in a running instance to these. `rebooted`: it has those of its start again. Throws what could not
+  /// be mounted and leaves what it had, but for those that were to go.
+  virtual void set_disks(const Key &key, const std::vector<device::MountItem> &wanted, bool rebooted) = 0;
   /// Checks raw.lxc: throws invalid_argument that names line and reason.
   virtual void validate_raw(const std::string &raw) = 0;
   /// Renames run, log and cgroup traces of a stopped instance.

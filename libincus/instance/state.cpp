@@ -284,12 +284,15 @@ void Manager::on_rebooted(const Key &key, const Started &started) {
   // Sessions are of the life that ended.
   ctx_.background("Ending file sessions", live.project, [this, id = key.id] { files_.end(id); });
   event("instance-restarted", live.project, live.name);
-  // It came up with the interfaces of its start; those may have changed since.
-  ctx_.background("Interfaces after a reboot", live.project, [this, key, live] {
+  // It came up with the devices of its start; those may have changed since.
+  ctx_.background("Devices after a reboot", live.project, [this, key, live] {
     Claim claim(*this, live.project, live.name, key.id);
     if (!claim.held()) return;
     auto r = db::instance(ctx_.global, key.id);
-    if (r) ctx_.runtime.set_nics(key, device::render_all(r->name, expand(*r).devices, r->config).nics, {});
+    if (!r) return;
+    auto items = device::render_all(r->name, expand(*r).devices, r->config);
+    ctx_.runtime.set_disks(key, items.mounts, true);
+    ctx_.runtime.set_nics(key, items.nics, {});
   });
 }
 

@@ -61,13 +61,23 @@ void Manager::update(const std::string &project, const std::string &name, const 
   ctx_.global.transaction([&] { db::update_instance(ctx_.global, fresh); });
   if (plug) {
     try {
-      ctx_.runtime.set_nics(key_of(old), plug->nics, plug->again);
+      this->plug(key_of(old), *plug);
     } catch (...) {
       ctx_.global.transaction([&] { db::update_instance(ctx_.global, old); });
+      try {
+        this->plug(key_of(old), {device::render_all(old.name, before.devices, old.config), {}, plug->nics, plug->disks});
+      } catch (const std::exception &e) {
+        ctx_.log.warning("devices of instance {} are as they were at its next start: {}", name, e.what());
+      }
       throw;
     }
   }
   event("instance-updated", project, name);
+}
+
+void Manager::plug(const Key &key, const Plug &plug) {
+  if (plug.disks) ctx_.runtime.set_disks(key, plug.items.mounts, false);
+  if (plug.nics) ctx_.runtime.set_nics(key, plug.items.nics, plug.again);
 }
 
 std::optional<Manager::Plug> Manager::plug_of(db::InstanceRow &r, const Expanded &before, const Expanded &after) {
@@ -84,15 +94,20 @@ std::optional<Manager::Plug> Manager::plug_of(db::InstanceRow &r, const Expanded
       auto it = d.find("type");
       return it == d.end() ? std::string() : it->second;
     };
-    for (auto *d : {was ? &b->second : nullptr, is ? &a->second : nullptr})
-      if (d && type(*d) != "nic" && type(*d) != "none")
-        base::fail(ErrorCode::conflict, "cannot change device {} of instance {} while it is running: only nics can be; stop it first", base::quoted(n), base::quoted(r.name));
+    for (auto *d : {was ? &b->second : nullptr, is ? &a->second : nullptr}) {
+      if (!d) continue;
+      auto t = type(*d);
+      if (t == "disk" && n == device::root_disk(d == &b->second ? before.devices : after.devices))
+        base::fail(ErrorCode::conflict, "cannot change the root disk {} of instance {} while it is running; stop it first", base::quoted(n), base::quoted(r.name));
+      plug.nics = plug.nics || t == "nic";
+      plug.disks = plug.disks || t == "disk";
+    }
     auto prefix = "volatile." + n + ".";
     if (auto host = r.config.find(prefix + "host_name"); was && host != r.config.end()) plug.again.push_back(host->second);
     if (!is || type(a->second) != "nic") std::erase_if(r.config, [&](auto &kv) { return kv.first.starts_with(prefix); });
   }
   device::prepare_all(r.name, after.devices, r.config);
-  plug.nics = device::render_all(r.name, after.devices, r.config).nics;
+  plug.items = device::render_all(r.name, after.devices, r.config);
   return plug;
 }
 
@@ -125,7 +140,7 @@ void Manager::profile_changed(const std::string &project, const std::vector<std:
       Config changes;
       for (auto &k : changed_keys(own, r->config)) changes[k] = r->config.count(k) ? r->config.at(k) : "";
       ctx_.global.transaction([&] { db::set_instance_config(ctx_.global, r->id, changes); });
-      ctx_.runtime.set_nics(key_of(*r), plug->nics, plug->again);
+      this->plug(key_of(*r), *plug);
     } catch (const Error &e) {
       ctx_.log.warning("devices of instance {} are those of its profiles at its next start: {}", name, e.what());
     }

@@ -210,6 +210,10 @@ public:
     std::lock_guard lock(mutex_);
     find(key).nics = nics;
   }
+  void set_disks(const Key &key, const std::vector<device::MountItem> &, bool) override {
+    std::lock_guard lock(mutex_);
+    find(key);
+  }
   void validate_raw(const std::string &raw) override { instance::lxc::check_raw(raw); }
 
   void rename(const Key &from, const Key &to) override {

@@ -129,8 +129,6 @@ TEST_CASE("devices: nics of a guest that runs") {
   CHECK(c.state().network.count("wan0") == 1);
   REFUSED(invalid_argument, "is not a bridge", c.patch({}, {{"lan", {{"type", "nic"}, {"nictype", "bridged"}, {"parent", "lo"}}}}));
   CHECK(c.state().network.count("lan1") == 1);
-  REFUSED(conflict, "while it is running", c.patch({}, {{"d", {{"type", "disk"}, {"path", "/mnt"}, {"source", "/etc"}}}}));
-  CHECK(c.info().devices.count("d") == 0);
   c.stop(true).wait();
   c.start().wait();
   s = c.state();
@@ -169,4 +167,93 @@ TEST_CASE("devices: directories and files of the host") {
   REFUSED(invalid_argument, dir, c.start().wait());
   CHECK(c.info().status == "Stopped");
   CHECK(c.state().pid == 0);
+}
+
+TEST_CASE("devices: disks of a guest that runs") {
+  World w;
+  auto dir = scratch() + "/live";
+  std::filesystem::create_directories(dir + "/other");
+  std::ofstream(dir + "/file") << "from the host\n";
+  std::ofstream(dir + "/other/file") << "another\n";
+  std::filesystem::permissions(dir + "/other", std::filesystem::perms::all);
+  std::filesystem::permissions(dir, std::filesystem::perms::all);
+  InstanceCreate r;
+  r.devices = {{"first", {{"type", "disk"}, {"path", "/first"}, {"source", dir}}}};
+  auto c = w.run("c1", r);
+  auto pid = c.state().pid;
+  auto reads = [&](const std::string &path, const std::string &text) { return !real() || c.exec({"cat", path}).stdout_data == text; };
+  auto missing = [&](const std::string &path) { return !real() || c.exec({"cat", path}).exit_code != 0; };
+  auto devices = [&] { return c.info().devices; };
+  auto set = [&](const Devices &to) {
+    auto i = c.info();
+    c.update({i.architecture, i.config, "", to, i.ephemeral, i.profiles, "", false}).wait();
+  };
+  // A directory, a file, one inside the other; the places are made, as the guest's root would.
+  c.patch({}, {{"data", {{"type", "disk"}, {"path", "/srv/deep/data"}, {"source", dir}}},
+               {"inner", {{"type", "disk"}, {"path", "/srv/deep/data/other"}, {"source", dir + "/other"}, {"readonly", "true"}}},
+               {"one", {{"type", "disk"}, {"path", "/etc/one"}, {"source", dir + "/file"}}}});
+  CHECK(reads("/srv/deep/data/file", "from the host\n"));
+  CHECK(reads("/srv/deep/data/other/file", "another\n"));
+  CHECK(reads("/etc/one", "from the host\n"));
+  if (real()) {
+    CHECK(c.exec({"sh", "-c", "echo hello > /srv/deep/data/new"}).exit_code == 0);
+    CHECK(read_file(dir + "/new") == "hello\n");
+    CHECK(c.exec({"touch", "/srv/deep/data/other/new"}).exit_code != 0);
+    CHECK(c.exec({"stat", "-c", "%u", "/srv/deep"}).stdout_data == "0\n");
+    // What the guest mounts below it does not come out to the host.
+    CHECK(c.exec({"sh", "-c", "mkdir /srv/deep/data/m && mount -t tmpfs tmpfs /srv/deep/data/m && grep -q ' /srv/deep/data/m ' /proc/mounts"}).exit_code == 0);
+    CHECK(read_file("/proc/self/mountinfo").find(dir + "/m ") == std::string::npos);
+    CHECK(c.exec({"/bin/busybox", "umount", "/srv/deep/data/m"}).exit_code == 0);
+  }
+  // Changed: another source at the same place.
+  c.patch({}, {{"one", {{"type", "disk"}, {"path", "/etc/one"}, {"source", dir + "/other/file"}}}});
+  CHECK(reads("/etc/one", "another\n"));
+  // Refused as a whole: nothing of it is recorded or mounted.
+  auto before = devices();
+  REFUSED(invalid_argument, dir + "/none",
+          c.patch({}, {{"bad", {{"type", "disk"}, {"path", "/bad"}, {"source", dir + "/none"}}}, {"good", {{"type", "disk"}, {"path", "/good"}, {"source", dir}}}}));
+  CHECK(devices() == before);
+  CHECK(missing("/good/file"));
+  if (real()) {
+    // A place that cannot be made: a file is in the way.
+    REFUSED(invalid_argument, "/etc/passwd/x", c.patch({}, {{"bad", {{"type", "disk"}, {"path", "/etc/passwd/x"}, {"source", dir}}},
+                                                          {"inner", {{"type", "none"}}}}));
+    CHECK(devices() == before);
+    CHECK(reads("/srv/deep/data/other/file", "another\n"));
+    // What the guest makes of the path leads to something of the guest.
+    CHECK(c.exec({"sh", "-c", "mkdir /real; ln -s /real /away"}).exit_code == 0);
+    c.patch({}, {{"linked", {{"type", "disk"}, {"path", "/away/in"}, {"source", dir}}}});
+    CHECK(reads("/real/in/file", "from the host\n"));
+    c.patch({}, {{"linked", {{"type", "none"}}}}); // a start follows no links
+    CHECK(missing("/real/in/file"));
+  }
+  // One of the start goes, and so does one of later.
+  auto to = devices();
+  to.erase("first");
+  to.erase("inner");
+  set(to);
+  CHECK(missing("/first/file"));
+  CHECK(reads("/srv/deep/data/other/file", "another\n")); // the directory below is seen again
+  if (real()) CHECK(c.exec({"touch", "/srv/deep/data/other/new"}).exit_code == 0);
+  CHECK(c.state().pid == pid);
+  // By way of a profile.
+  w.host.create_profile({"p1", {}, "", {}});
+  auto i = c.info();
+  i.profiles.push_back("p1");
+  c.update({i.architecture, i.config, "", i.devices, false, i.profiles, "", false}).wait();
+  w.host.profile("p1").update({{}, "", {{"shared", {{"type", "disk"}, {"path", "/shared"}, {"source", dir}}}}});
+  CHECK(reads("/shared/file", "from the host\n"));
+  w.host.create_storage_pool({"second", "dir", "", {}});
+  REFUSED(invalid_argument, "root disk", c.patch({}, {{"root", {{"type", "disk"}, {"path", "/"}, {"pool", "second"}}}}));
+  // The same at its next start.
+  c.stop(true).wait();
+  c.start().wait();
+  CHECK(missing("/first/file"));
+  CHECK(reads("/srv/deep/data/file", "from the host\n"));
+  CHECK(reads("/shared/file", "from the host\n"));
+  set({});
+  CHECK(missing("/srv/deep/data/file"));
+  auto report = boost::json::parse(w.host.request("GET", "/internal/check"));
+  CHECK(report.at("problems").as_array().empty());
+  c.stop(true).wait();
 }

@@ -548,6 +548,65 @@ TEST_CASE("host directories: bound, read-only, owners shifted") {
   CHECK(st.st_uid == 0);
 }
 
+TEST_CASE("host directories come and go while it runs, and stay so over a reboot and for a successor") {
+  Room room;
+  auto spec = room.spec(1, "c1", false, true);
+  auto share = room.dir / "share";
+  fs::create_directories(share);
+  std::ofstream(share / "file") << "text\n";
+  auto item = [&](const char *target, bool shift) {
+    device::MountItem m;
+    m.device = "d";
+    m.source = share;
+    m.target = target;
+    m.options = {"bind"};
+    m.shift = shift;
+    return m;
+  };
+  spec.items.mounts = {item("mnt/start", false)};
+  std::atomic<int> reboots{0};
+  room.rt->set_events({{}, [&](const Key &, const Started &) { reboots++; }});
+  room.rt->start(spec);
+  REQUIRE(room.rt->wait_ready(spec.key, ReadyLevel::booted, patience));
+  auto count = [&](const char *path) { return sh(*room.rt, spec.key, std::string("grep -c ' /mnt/") + path + " ' /proc/self/mounts").out; };
+  const std::vector<device::MountItem> later = {item("mnt/later", true)};
+  room.rt->set_disks(spec.key, later, false);
+  CHECK(count("start") == "0\n");
+  CHECK(count("later") == "1\n");
+  CHECK(sh(*room.rt, spec.key, "stat -c %u /mnt/later/file; touch /mnt/later/new").out == "0\n");
+  struct stat st;
+  REQUIRE(::stat((share / "new").c_str(), &st) == 0);
+  CHECK(st.st_uid == 0);
+  // Again: nothing is mounted twice, also when the record of it was lost.
+  room.rt->set_disks(spec.key, later, false);
+  CHECK(fs::remove(room.dir / "run/c1/disks"));
+  room.rt->set_disks(spec.key, later, false);
+  CHECK(count("later") == "1\n");
+
+  sh(*room.rt, spec.key, "reboot");
+  REQUIRE(eventually([&] { return reboots == 1; }));
+  REQUIRE(room.rt->wait_ready(spec.key, ReadyLevel::booted, patience));
+  CHECK(count("start") == "1\n");
+  room.rt->set_disks(spec.key, later, true);
+  CHECK(count("start") == "0\n");
+  CHECK(count("later") == "1\n");
+
+  room.rt->close();
+  room.rt.reset();
+  room.rt = room.open();
+  REQUIRE(room.rt->adopt(spec.key));
+  room.rt->set_disks(spec.key, later, false);
+  CHECK(count("later") == "1\n");
+  auto wrong = item("mnt/wrong", false);
+  wrong.source = share / "none";
+  CHECK_THROWS_AS(room.rt->set_disks(spec.key, {later[0], wrong}, false), Error);
+  CHECK(count("later") == "1\n");
+  room.rt->set_disks(spec.key, {}, false);
+  CHECK(count("later") == "0\n");
+  room.rt->kill(spec.key);
+  CHECK_THROWS_AS(room.rt->set_disks(spec.key, later, false), Error);
+}
+
 TEST_CASE("protection is really on") {
   for (bool privileged : {false, true}) {
     CAPTURE(privileged);

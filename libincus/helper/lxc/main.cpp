@@ -50,6 +50,10 @@ bool has_lock = false; ///< else the number is anybody's
     if (has_lock) ::close(lock);
     do_console(reply, m.args);
     break;
+  case disks:
+    if (has_lock) ::close(lock);
+    do_disks(reply, m.args, fds);
+    break;
   case validate: do_validate(reply, m.args); break;
   case warm:
     if (has_lock) ::close(lock);

@@ -2,7 +2,6 @@
 // Puts a root and mount sources together in a mount namespace that dies with the container. They stand on a private tmpfs over
 // `staging`, so that the guest's root need not be let through the state directory's or a source's parents.
 #include <cerrno>
-#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -13,13 +12,11 @@
 #include <sys/fsuid.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 
 #include "helper/lxc/worker.hpp"
+#include "helper/unpack/userns.hpp"
 
 namespace incus::helper::lxc {
-
-namespace {
 
 // By number, since the C library of Debian 12 has wrappers but older headers do not.
 int open_tree_clone(const char *path, bool recursive) {
@@ -36,67 +33,17 @@ int set_idmap(int tree, int userns, bool recursive, bool read_only) {
   if (!a.attr_set) return 0;
   return static_cast<int>(::syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0), &a, sizeof a));
 }
+
+namespace {
+
 int attach_tree(int tree, const char *path) {
   return static_cast<int>(::syscall(SYS_move_mount, tree, "", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH));
 }
 
 std::string failure(const std::string &what) { return what + ": " + std::strerror(errno); }
 
-bool write_file(const char *path, const std::string &text) {
-  int fd = ::open(path, O_WRONLY | O_CLOEXEC);
-  if (fd < 0) return false;
-  bool ok = ::write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size());
-  int e = errno;
-  ::close(fd);
-  errno = e;
-  return ok;
-}
+} // namespace
 
-/// A user namespace with the container's map, held only by the descriptor.
-int make_userns(const std::vector<std::string> &map) {
-  int sync[2];
-  if (::pipe2(sync, O_CLOEXEC) < 0) return -1;
-  pid_t pid = ::fork();
-  if (pid < 0) return -1;
-  if (pid == 0) {
-    char c = ::unshare(CLONE_NEWUSER) == 0 ? 0 : static_cast<char>(errno);
-    [[maybe_unused]] auto n = ::write(sync[1], &c, 1);
-    for (;;) ::pause();
-  }
-  char c = 1;
-  int fd = -1;
-  ssize_t n = ::read(sync[0], &c, 1);
-  ::close(sync[0]);
-  ::close(sync[1]);
-  if (n == 1 && c == 0) {
-    std::string uids, gids;
-    for (auto &line : map) {
-      unsigned long host = 0, guest = 0, count = 0;
-      char kind = 0;
-      if (std::sscanf(line.c_str(), "%c %lu %lu %lu", &kind, &host, &guest, &count) != 4) continue;
-      // For an idmapped mount the inner id is what the disk has, the outer what the host sees.
-      (kind == 'u' ? uids : gids) += std::to_string(guest) + " " + std::to_string(host) + " " + std::to_string(count) + "\n";
-    }
-    char path[64];
-    std::snprintf(path, sizeof path, "/proc/%d/uid_map", pid);
-    bool ok = write_file(path, uids);
-    std::snprintf(path, sizeof path, "/proc/%d/gid_map", pid);
-    ok = ok && write_file(path, gids);
-    if (ok) {
-      std::snprintf(path, sizeof path, "/proc/%d/ns/user", pid);
-      fd = ::open(path, O_RDONLY | O_CLOEXEC);
-    }
-  } else if (n == 1) {
-    errno = c;
-  }
-  int e = errno;
-  ::kill(pid, SIGKILL);
-  ::waitpid(pid, nullptr, 0);
-  errno = e;
-  return fd;
-}
-
-/// Host id of the guest's root.
 bool mapped_root(const std::vector<std::string> &map, char kind, unsigned &id) {
   for (auto &line : map) {
     unsigned long host = 0, guest = 0, count = 0;
@@ -117,6 +64,8 @@ bool raise_capabilities() {
   d[1].effective = d[1].permitted;
   return ::syscall(SYS_capset, &h, d) == 0;
 }
+
+namespace {
 
 std::string base(const char *sub) { return std::string(staging) + "/" + sub; }
 
@@ -209,7 +158,7 @@ std::string put_together(const Stage &s) {
   bool shift = s.idmapped;
   for (auto &m : s.mounts) shift = shift || m.shift;
   int userns = -1;
-  if (shift && !s.map.empty() && (userns = make_userns(s.map)) < 0) return failure("cannot make the container's user namespace");
+  if (shift && !s.map.empty() && (userns = unpack::user_namespace(s.map)) < 0) return failure("cannot make the container's user namespace");
   if (s.overlay)
     if (auto e = mount_overlay(s, s.idmapped ? userns : -1); !e.empty()) return e;
   if (!s.bind.empty())

@@ -28,6 +28,7 @@ void do_start(int reply, const std::vector<std::string> &args);
 void do_query(int reply, const std::vector<std::string> &args);
 void do_exec(int reply, const std::vector<std::string> &args, const std::vector<int> &fds);
 void do_console(int reply, const std::vector<std::string> &args);
+void do_disks(int reply, const std::vector<std::string> &args, const std::vector<int> &fds);
 void do_validate(int reply, const std::vector<std::string> &args);
 void do_warm();
 
@@ -47,6 +48,15 @@ struct Stage {
 };
 /// In a mount namespace of the worker's own, which the monitor keeps; an error as text or "".
 std::string put_together(const Stage &stage);
+
+/// A copy of a mount, attached nowhere; follows no link at its end.
+int open_tree_clone(const char *path, bool recursive);
+/// Owners as `userns` (-1: none) maps them, and read-only on request.
+int set_idmap(int tree, int userns, bool recursive, bool read_only);
+/// Host id of the guest's root; `kind` is 'u' or 'g'.
+bool mapped_root(const std::vector<std::string> &map, char kind, unsigned &id);
+/// All permitted ones take effect: a change of the file system ids takes some away.
+bool raise_capabilities();
 
 /// Kills and removes everything of this host id; then the directory, when asked and marked.
 void destroy_all(const Settings &settings);

@@ -36,6 +36,7 @@ struct Entry {
   Time started_at;
   base::Fd notify;          ///< where the guest says READY=1
   bool adopted = false, booted = false, killing = false, finishing = false, stopped = false;
+  std::mutex disks_mutex;   ///< one change at a time
   std::mutex net_mutex;     ///< one dump at a time
   bool subscribed = false;
 
@@ -72,6 +73,7 @@ public:
   void clear_console_log(const Key &key) override;
   std::vector<std::string> apply(const Key &key, const Config &expanded, const std::vector<std::string> &changed) override;
   void set_nics(const Key &key, const std::vector<device::NicItem> &nics, const std::vector<std::string> &again) override;
+  void set_disks(const Key &key, const std::vector<device::MountItem> &wanted, bool rebooted) override;
   void validate_raw(const std::string &raw) override;
   void rename(const Key &from, const Key &to) override;
   void forget(const Key &key) override;
@@ -144,6 +146,11 @@ private:
   std::thread watcher_;
   std::shared_ptr<Pump> pump_ = std::make_shared<Pump>(); ///< commands keep it
 };
+
+/// What the run directory keeps of mounts.
+std::string disk_lines(const std::vector<device::MountItem> &mounts);
+/// Of use only as long as the kernel runs, so it need not reach the disk; never seen half-written.
+void write_run_file(const std::string &path, const std::string &text, mode_t mode);
 
 /// The base name of what a process runs; empty when it is gone.
 std::string program_of(int pid);

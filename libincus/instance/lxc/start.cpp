@@ -15,9 +15,6 @@
 
 namespace incus::instance::lxc {
 
-namespace {
-
-/// Of use only as long as the kernel runs, so it need not reach the disk; never seen half-written.
 void write_run_file(const std::string &path, const std::string &text, mode_t mode) {
   std::string temporary = path + "~tmp";
   ::unlink(temporary.c_str());
@@ -31,7 +28,6 @@ void write_run_file(const std::string &path, const std::string &text, mode_t mod
   }
 }
 
-} // namespace
 
 void LxcRuntime::warm_up() noexcept {
   try {
@@ -58,6 +54,11 @@ void LxcRuntime::prepare(const StartSpec &spec, const Places &at, const Rendered
   // The same for every start as a rule; a new file costs more than a look.
   if (sys::read_small_file(at.seccomp) != policy) write_run_file(at.seccomp, policy, 0600);
   write_run_file(at.config, text, 0640);
+  ::unlink((run_dir(spec.key) + "/disks").c_str());
+  if (auto disks = disk_lines(spec.items.mounts); !disks.empty())
+    write_run_file(run_dir(spec.key) + "/disks.start", disks, 0600);
+  else
+    ::unlink((run_dir(spec.key) + "/disks.start").c_str());
 }
 
 base::Fd LxcRuntime::bind_notify(const StartSpec &spec) {

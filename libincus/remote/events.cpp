@@ -93,8 +93,9 @@ void EventStream::stop() {
     }
     changed_.notify_all();
   }
-  boost::asio::post(*context_, [this, self = shared_from_this()] {
-    if (socket_) socket_->abort();
+  // Held by the context, which may never run again, it must not hold the stream.
+  boost::asio::post(*context_, [weak = weak_from_this()] {
+    if (auto self = weak.lock(); self && self->socket_) self->socket_->abort();
   });
 }
 

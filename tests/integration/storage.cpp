@@ -96,6 +96,49 @@ void work_in(Pool &p, const std::string &name, const std::string &mark) {
   must(::link((v.path + "/etc/motd").c_str(), (v.path + "/etc/motd-link").c_str()) == 0, "link");
 }
 
+/// A program by argv; its exit code.
+int program(std::vector<std::string> words) {
+  std::vector<char *> argv;
+  for (auto &w : words) argv.push_back(w.data());
+  argv.push_back(nullptr);
+  pid_t pid = ::fork();
+  if (pid == 0) {
+    ::execvp(argv[0], argv.data());
+    _exit(127);
+  }
+  int status = 0;
+  must(pid > 0 && ::waitpid(pid, &status, 0) == pid, words[0]);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
+}
+
+/// A file system of this type on a loop device, where temporary directories are made as long as it lives.
+struct FormattedDisk {
+  TempDir tmp;
+  std::string at, before;
+  explicit FormattedDisk(const std::string &type) : at(tmp.path + "/mnt") {
+    ::chmod(tmp.path.c_str(), 0711);
+    auto file = tmp.path + "/disk";
+    write_file(file, "");
+    must(::truncate(file.c_str(), 512 << 20) == 0 && ::mkdir(at.c_str(), 0711) == 0, "truncate");
+    must(program({"mkfs." + type, "-q", file}) == 0, "mkfs." + type);
+    must(program({"mount", "-o", "loop", "-t", type, file, at}) == 0, "mount -t " + type);
+    ::chmod(at.c_str(), 0711);
+    if (auto *t = std::getenv("TMPDIR")) before = t;
+    ::setenv("TMPDIR", at.c_str(), 1);
+  }
+  ~FormattedDisk() {
+    before.empty() ? ::unsetenv("TMPDIR") : ::setenv("TMPDIR", before.c_str(), 1);
+    ::umount2(at.c_str(), MNT_DETACH);
+  }
+  long long used() const {
+    base::Fd fd(::open(at.c_str(), O_RDONLY | O_CLOEXEC));
+    must(fd && ::syncfs(fd.get()) == 0, "syncfs");
+    struct statvfs s;
+    must(::statvfs(at.c_str(), &s) == 0, "statvfs");
+    return static_cast<long long>(s.f_blocks - s.f_bfree) * static_cast<long long>(s.f_frsize);
+  }
+};
+
 mode_t mode_of(const std::string &path) {
   struct stat st;
   must(::lstat(path.c_str(), &st) == 0, path);
@@ -116,6 +159,93 @@ ErrorCode code_of(const std::function<void()> &f, std::string *text = nullptr) {
     return e.code();
   }
   return ErrorCode{};
+}
+
+/// Everything that a driver does, once.
+void whole_life(const std::string &kind) {
+  Pool p(kind);
+  p->create(); // again
+  auto none = everything_below(p.path);
+  p->create_image(image(print_a), [](int fd) { fill_image(fd, 7); });
+  CHECK(p->exists(image(print_a)));
+  CHECK(p->list(VolumeType::image) == std::vector<std::string>{print_a});
+  CHECK(code_of([&] { p->create_image(image(print_a), [](int) {}); }) == ErrorCode::already_exists);
+  auto of_image = manifest(p.path + "/images/" + print_a + "/rootfs");
+  p->create_from_image(instance("c1"), image(print_a), {});
+  CHECK(difference(of_image, seen(p, "c1")) == "");
+  CHECK(code_of([&] { p->create_from_image(instance("c1"), image(print_a), {}); }) == ErrorCode::already_exists);
+  CHECK(code_of([&] { p->create_from_image(instance("c2"), image(print_b), {}); }) == ErrorCode::not_found);
+  base::Fd dir(p->open_volume(instance("c1")));
+  CHECK(sys::read_file(dir.get(), "metadata.yaml") == "architecture: x86_64\n");
+  CHECK(sys::read_file(sys::open_child(dir.get(), "templates").get(), "hostname.tpl") == "{{ name }}\n");
+  sys::atomic_write(dir.get(), "backup.yaml", "x", 0400);
+
+  work_in(p, "c1", "one");
+  auto one = seen(p, "c1");
+  CHECK(difference(of_image, one) != "");
+  CHECK(difference(of_image, manifest(p.path + "/images/" + print_a + "/rootfs")) == ""); // the image is untouched
+  auto *s = p->snapshots();
+  s->create(instance("c1"), "s1", {});
+  CHECK(code_of([&] { s->create(instance("c1"), "s1", {}); }) == ErrorCode::already_exists);
+  work_in(p, "c1", "two");
+  auto two = seen(p, "c1");
+  s->create(instance("c1"), "s2", {});
+  CHECK(s->list(instance("c1")) == std::vector<std::string>{"s1", "s2"});
+  CHECK(s->usage(instance("c1"), "s1") > 0);
+  p->create_copy(instance("c2"), instance("c1"), std::nullopt, {});
+  p->create_copy(instance("c3"), instance("c1"), "s1", {});
+  CHECK(difference(two, seen(p, "c2")) == "");
+  CHECK(difference(one, seen(p, "c3")) == "");
+  CHECK(!std::filesystem::exists(p.path + "/containers/c2/backup.yaml"));
+  CHECK(code_of([&] { p->create_copy(instance("c4"), instance("c1"), "s9", {}); }) == ErrorCode::not_found);
+  CHECK(code_of([&] { p->create_copy(instance("c4"), instance("c9"), std::nullopt, {}); }) == ErrorCode::not_found);
+  CHECK(!p->exists(instance("c4")));
+
+  s->restore_prepare(instance("c1"), "s1", {});
+  CHECK(difference(two, seen(p, "c1")) == "");
+  s->restore_prepare(instance("c1"), "s1", {});
+  s->restore_abandon(instance("c1"));
+  s->restore_abandon(instance("c1"));
+  CHECK(difference(two, seen(p, "c1")) == "");
+  s->restore_prepare(instance("c1"), "s1", {});
+  s->restore_commit(instance("c1"));
+  s->restore_commit(instance("c1"));
+  CHECK(difference(one, seen(p, "c1")) == "");
+  for (auto &n : everything_below(p.path + "/containers/c1"))
+    if (n.find('/') == std::string::npos) CHECK_MESSAGE((n.find(".old") == std::string::npos && n.find(".restore") == std::string::npos), n);
+
+  s->rename(instance("c1"), "s2", "s3");
+  s->rename(instance("c1"), "s2", "s3"); // again
+  CHECK(code_of([&] { s->rename(instance("c1"), "s9", "s8"); }) == ErrorCode::not_found);
+  CHECK(code_of([&] { s->rename(instance("c1"), "s1", "s3"); }) == ErrorCode::already_exists);
+  p->rename(instance("c1"), "d1");
+  p->rename(instance("c1"), "d1"); // again
+  CHECK(code_of([&] { p->rename(instance("c2"), "d1"); }) == ErrorCode::already_exists);
+  CHECK(code_of([&] { p->rename(instance("c9"), "d9"); }) == ErrorCode::not_found);
+  CHECK(s->list(instance("d1")) == std::vector<std::string>{"s1", "s3"});
+  CHECK(difference(one, seen(p, "d1")) == "");
+  s->remove(instance("d1"), "s1");
+  s->remove(instance("d1"), "s1");
+  CHECK(s->list(instance("d1")) == std::vector<std::string>{"s3"});
+  CHECK(p->list(VolumeType::container) == std::vector<std::string>{"c2", "c3", "d1"});
+  CHECK(code_of([&] { p->remove(); }) == ErrorCode::conflict);
+
+  p->create_empty(instance("e1"));
+  CHECK(seen(p, "e1").size() == 1);
+  CHECK(mode_of(View(p, "e1").path) == 0755);
+  for (auto &n : p->list(VolumeType::container)) {
+    p->remove_volume(instance(n));
+    p->remove_volume(instance(n));
+  }
+  p->remove_volume(image(print_a));
+  p->remove_volume(image(print_a));
+  CHECK(everything_below(p.path) == none);
+  p->create_image(image(print_b), [](int fd) { fill_image(fd, 8); });
+  p->remove(); // images alone do not keep it
+  p->remove();
+  CHECK(!std::filesystem::exists(p.path));
+  CHECK(p->list(VolumeType::container).empty());
+  p->remove_volume(instance("d1"));
 }
 
 } // namespace
@@ -143,89 +273,35 @@ TEST_CASE("a volume's whole life") {
   for (auto *row : storage::drivers()) {
     std::string kind = row->name;
     CAPTURE(kind);
-    Pool p(kind);
-    p->create(); // again
-    auto none = everything_below(p.path);
-    p->create_image(image(print_a), [](int fd) { fill_image(fd, 7); });
-    CHECK(p->exists(image(print_a)));
-    CHECK(p->list(VolumeType::image) == std::vector<std::string>{print_a});
-    CHECK(code_of([&] { p->create_image(image(print_a), [](int) {}); }) == ErrorCode::already_exists);
-    auto of_image = manifest(p.path + "/images/" + print_a + "/rootfs");
-    p->create_from_image(instance("c1"), image(print_a), {});
-    CHECK(difference(of_image, seen(p, "c1")) == "");
-    CHECK(code_of([&] { p->create_from_image(instance("c1"), image(print_a), {}); }) == ErrorCode::already_exists);
-    CHECK(code_of([&] { p->create_from_image(instance("c2"), image(print_b), {}); }) == ErrorCode::not_found);
-    base::Fd dir(p->open_volume(instance("c1")));
-    CHECK(sys::read_file(dir.get(), "metadata.yaml") == "architecture: x86_64\n");
-    CHECK(sys::read_file(sys::open_child(dir.get(), "templates").get(), "hostname.tpl") == "{{ name }}\n");
-    sys::atomic_write(dir.get(), "backup.yaml", "x", 0400);
+    whole_life(kind);
+  }
+}
 
-    work_in(p, "c1", "one");
-    auto one = seen(p, "c1");
-    CHECK(difference(of_image, one) != "");
-    CHECK(difference(of_image, manifest(p.path + "/images/" + print_a + "/rootfs")) == ""); // the image is untouched
-    auto *s = p->snapshots();
-    s->create(instance("c1"), "s1", {});
-    CHECK(code_of([&] { s->create(instance("c1"), "s1", {}); }) == ErrorCode::already_exists);
-    work_in(p, "c1", "two");
-    auto two = seen(p, "c1");
-    s->create(instance("c1"), "s2", {});
-    CHECK(s->list(instance("c1")) == std::vector<std::string>{"s1", "s2"});
-    CHECK(s->usage(instance("c1"), "s1") > 0);
-    p->create_copy(instance("c2"), instance("c1"), std::nullopt, {});
-    p->create_copy(instance("c3"), instance("c1"), "s1", {});
-    CHECK(difference(two, seen(p, "c2")) == "");
-    CHECK(difference(one, seen(p, "c3")) == "");
-    CHECK(!std::filesystem::exists(p.path + "/containers/c2/backup.yaml"));
-    CHECK(code_of([&] { p->create_copy(instance("c4"), instance("c1"), "s9", {}); }) == ErrorCode::not_found);
-    CHECK(code_of([&] { p->create_copy(instance("c4"), instance("c9"), std::nullopt, {}); }) == ErrorCode::not_found);
-    CHECK(!p->exists(instance("c4")));
-
-    s->restore_prepare(instance("c1"), "s1", {});
-    CHECK(difference(two, seen(p, "c1")) == "");
-    s->restore_prepare(instance("c1"), "s1", {});
-    s->restore_abandon(instance("c1"));
-    s->restore_abandon(instance("c1"));
-    CHECK(difference(two, seen(p, "c1")) == "");
-    s->restore_prepare(instance("c1"), "s1", {});
-    s->restore_commit(instance("c1"));
-    s->restore_commit(instance("c1"));
-    CHECK(difference(one, seen(p, "c1")) == "");
-    for (auto &n : everything_below(p.path + "/containers/c1"))
-      if (n.find('/') == std::string::npos) CHECK_MESSAGE((n.find(".old") == std::string::npos && n.find(".restore") == std::string::npos), n);
-
-    s->rename(instance("c1"), "s2", "s3");
-    s->rename(instance("c1"), "s2", "s3"); // again
-    CHECK(code_of([&] { s->rename(instance("c1"), "s9", "s8"); }) == ErrorCode::not_found);
-    CHECK(code_of([&] { s->rename(instance("c1"), "s1", "s3"); }) == ErrorCode::already_exists);
-    p->rename(instance("c1"), "d1");
-    p->rename(instance("c1"), "d1"); // again
-    CHECK(code_of([&] { p->rename(instance("c2"), "d1"); }) == ErrorCode::already_exists);
-    CHECK(code_of([&] { p->rename(instance("c9"), "d9"); }) == ErrorCode::not_found);
-    CHECK(s->list(instance("d1")) == std::vector<std::string>{"s1", "s3"});
-    CHECK(difference(one, seen(p, "d1")) == "");
-    s->remove(instance("d1"), "s1");
-    s->remove(instance("d1"), "s1");
-    CHECK(s->list(instance("d1")) == std::vector<std::string>{"s3"});
-    CHECK(p->list(VolumeType::container) == std::vector<std::string>{"c2", "c3", "d1"});
-    CHECK(code_of([&] { p->remove(); }) == ErrorCode::conflict);
-
-    p->create_empty(instance("e1"));
-    CHECK(seen(p, "e1").size() == 1);
-    CHECK(mode_of(View(p, "e1").path) == 0755);
-    for (auto &n : p->list(VolumeType::container)) {
-      p->remove_volume(instance(n));
-      p->remove_volume(instance(n));
+TEST_CASE("the same on file systems that share blocks: a copy takes none") {
+  own_mounts();
+  for (std::string type : {"btrfs", "xfs"}) {
+    CAPTURE(type);
+    FormattedDisk disk(type);
+    for (auto *row : storage::drivers()) {
+      CAPTURE(row->name);
+      whole_life(row->name);
     }
-    p->remove_volume(image(print_a));
-    p->remove_volume(image(print_a));
-    CHECK(everything_below(p.path) == none);
-    p->create_image(image(print_b), [](int fd) { fill_image(fd, 8); });
-    p->remove(); // images alone do not keep it
-    p->remove();
-    CHECK(!std::filesystem::exists(p.path));
-    CHECK(p->list(VolumeType::container).empty());
-    p->remove_volume(instance("d1"));
+    Pool p("dir");
+    constexpr std::size_t size = 16 << 20;
+    std::string content(size, 'x');
+    p->create_image(image(print_a), [&](int fd) {
+      must(::mkdirat(fd, "rootfs", 0755) == 0, "mkdirat");
+      write_file("/proc/self/fd/" + std::to_string(fd) + "/rootfs/big", content);
+    });
+    auto before = disk.used();
+    for (int i = 0; i < 10; i++) p->create_from_image(instance("c" + std::to_string(i)), image(print_a), {});
+    p->snapshots()->create(instance("c1"), "s0", {});
+    p->create_copy(instance("d1"), instance("c1"), "s0", {});
+    CHECK(disk.used() - before < static_cast<long long>(size));
+    // Shared, not the same: one that changes leaves the others alone.
+    write_file(p->rootfs(instance("c2")).path + "/big", "small");
+    CHECK(sys::read_file(sys::open_directory(p->rootfs(instance("c3")).path).get(), "big", size + 1) == content);
+    CHECK(sys::read_file(sys::open_directory(p->rootfs(instance("d1")).path).get(), "big", size + 1) == content);
   }
 }
 

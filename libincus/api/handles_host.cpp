@@ -79,7 +79,14 @@ std::vector<std::string> Host::instance_names() const { return names_from_urls(p
 Instance Host::instance(const std::string &name, const std::string &project) const { return Instance(session_, project, name); }
 
 Operation Host::create_instance(const InstanceCreate &request, const std::string &project) {
-  return begin(session_, RowId::instances_post, with_body(at({}, project), to_json(request)));
+  auto body = to_json(request);
+  // The wire wants the kind of a source; in C++ what is set tells it.
+  auto &s = request.source;
+  if (s.type.empty())
+    body.as_object()["source"].as_object()["type"] = !s.source.empty()                                                          ? "copy"
+                                                     : !s.alias.empty() || !s.fingerprint.empty() || !s.properties.empty() ? "image"
+                                                                                                                            : "none";
+  return begin(session_, RowId::instances_post, with_body(at({}, project), std::move(body)));
 }
 
 Instance Host::launch(const std::string &name, const std::string &image, InstanceCreate request, ReadyLevel level,

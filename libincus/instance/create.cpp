@@ -37,7 +37,7 @@ void Manager::check_create(const std::string &project, InstanceCreate &r) {
     base::fail(ErrorCode::not_supported, "instance type {} is not supported: only \"container\" is, so far", base::quoted(r.type));
   if (r.stateful || !r.restore.empty()) base::fail(ErrorCode::not_supported, "stateful creation is not supported for containers");
   auto &s = r.source;
-  if (s.type.empty()) s.type = !s.source.empty() ? "copy" : (!s.alias.empty() || !s.fingerprint.empty() || !s.properties.empty()) ? "image" : "none";
+  if (s.type.empty()) base::fail(ErrorCode::invalid_argument, "the source of instance {} has no type: it must be image, none or copy", base::quoted(r.name));
   if (s.type != "image" && s.type != "none" && s.type != "copy")
     base::fail(ErrorCode::invalid_argument, "unknown source type {}: must be image, none or copy", base::quoted(s.type));
   if (s.type == "image" && s.alias.empty() && s.fingerprint.empty() && s.properties.empty())
@@ -247,7 +247,10 @@ void Manager::rename(const std::string &project, const std::string &name, const 
   ctx_.global.transaction([&] {
     db::rename_instance(ctx_.global, r.id, new_name);
     db::rename_volume(ctx_.global, project, name, 0, new_name);
-    db::set_instance_config(ctx_.global, r.id, {{"volatile.cloud-init.instance-id", base::uuid()}, {"volatile.apply_template", "rename"}});
+    std::map<std::string, std::string> changes{{"volatile.cloud-init.instance-id", base::uuid()}};
+    // What waits for the next start (templates of its creation or copy) is more than a new name's.
+    if (!r.config.count("volatile.apply_template")) changes["volatile.apply_template"] = "rename";
+    db::set_instance_config(ctx_.global, r.id, changes);
   });
   intent.done();
   event("instance-renamed", project, new_name, {{"old_name", name}});

@@ -53,7 +53,12 @@ template <class F> void tidy(F f) {
 bool real() { return state().uri != "test://"; }
 bool remote() { return state().uri.starts_with("unix:") || state().uri.starts_with("https:") || official(); }
 bool official() { return state().uri.starts_with("official:"); }
-void differs(const std::string &what) { state().differences.push_back(what); }
+bool may_differ(const Attempt &a) {
+  auto reason = reason_to_differ(a.text);
+  if (reason.empty()) return false;
+  state().differences.push_back(std::string(error_code_name(a.code)) + ", " + a.text + " (" + reason + ")");
+  return true;
+}
 const std::string &scratch() { return state().scratch; }
 Host &host() { return *state().host; }
 

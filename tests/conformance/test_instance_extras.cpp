@@ -119,7 +119,7 @@ TEST_CASE("instances: lists at every depth") {
   CHECK(other.at("volatile.uuid") != config.at("volatile.uuid"));
   auto moved = w.host.instance("c2");
   moved.rename("c3").wait();
-  CHECK(moved.info().config.at("volatile.apply_template") == "rename");
+  CHECK(moved.info().config.at("volatile.apply_template") == "copy");
 }
 
 TEST_CASE("instances: limits by size") {

@@ -483,6 +483,7 @@ TEST_CASE("cancelling, killing the helper, killing the engine: nothing goes on w
           });
         },
         ErrorCode::internal);
+    CAPTURE(why);
     CHECK(has(why, "the image helper"));
     CHECK(helpers_running() == 0);
   }

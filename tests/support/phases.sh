@@ -76,6 +76,7 @@ run_program() {
   if [ "$kind" = junit ]; then source=$junit; fi
   read -r p f s < <(/usr/bin/python3 tests/support/count.py "$kind" "$source" "$rc")
   record "$name" "$p" "$f" "$s" $((SECONDS - at))
+  [ -z "${reports:-}" ] || sanitizer_reports "$name"
   if [ "$f" != 0 ]; then
     case $rc in 124 | 137) echo "--- $name did not end within $limit seconds" ;; *) echo "--- $name ended with $rc; the end of its output:" ;; esac
     grep -E -A12 'ERROR|FATAL|FAILED|Sanitizer' "$log" | head -60
@@ -187,48 +188,73 @@ part_docs() {
   if [ -d tests/docs ]; then run_pytest docs tests/docs 60; fi
 }
 
+# export_sanitizers BUILD: what they report goes to files, because daemons and helpers have nobody at their standard error.
 export_sanitizers() {
-  export ASAN_OPTIONS=detect_leaks=1:abort_on_error=1:strict_string_checks=1:detect_stack_use_after_return=1
-  export LSAN_OPTIONS=suppressions=$root/tests/support/lsan.supp:print_suppressions=0
-  export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
-  export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
+  reports=$root/$1/sanitizer-reports
+  rm -rf "$reports"
+  mkdir -p "$reports"
+  export ASAN_OPTIONS=detect_leaks=1:abort_on_error=1:strict_string_checks=1:detect_stack_use_after_return=1:log_path=$reports/report
+  export LSAN_OPTIONS=suppressions=$root/tests/support/lsan.supp:print_suppressions=0:log_path=$reports/report
+  export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1:log_path=$reports/report
+  export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:log_path=$reports/report
+}
+# After a program: whatever any process of it reported is a failure.
+sanitizer_reports() {
+  local name=$1 file
+  for file in "$reports"/*; do
+    [ -s "$file" ] || continue
+    record "$name: sanitizers" 0 1 0 0
+    echo "--- $(basename "$file") of $name:"
+    head -c 6000 "$file"
+    echo "---"
+    cat "$file" >>"$LOGS/$name.log"
+  done
+  rm -f "$reports"/*
 }
 part_sanitize() {
-  local at=$SECONDS
-  # Not optimised: compiling is what takes long here. Only what runs in it.
-  if ! only_targets='tests/(unit|integration)/[^/]*|libincus/helper/.*' build_tree build-asan -Db_sanitize=address,undefined -Db_lundef=false \
-    -Doptimization=0 -Dpython=false; then
+  local at=$SECONDS program
+  # Not optimised: compiling is what takes long here. Only what runs in it; the programs that kill at every step are too slow for it.
+  local chosen_targets='tests/unit/unit|tests/integration/(enospc|files|image|lxc_runtime|observe|open|rest|storage|trust)'
+  [ "$full" = 0 ] || chosen_targets='tests/(unit|integration)/[^/]*'
+  if ! only_targets="$chosen_targets|tests/conformance/conformance_unix|subprojects/incusd/incusd|libincus/helper/.*" build_tree build-asan \
+    -Db_sanitize=address,undefined -Db_lundef=false -Doptimization=0 -Dpython=false; then
     record build-asan 0 1 0 $((SECONDS - at))
     return
   fi
   place_links build-asan
-  # The helper that forks guests is not ours to sanitize (it runs liblxc); the one that reads archives is.
-  [ ! -e build/bin/incus-lxc ] || ln -sf "$root/build/bin/incus-lxc" build-asan/bin/incus-lxc
+  # The helper that forks guests is not ours to sanitize (it runs liblxc); those that read archives and serve files are.
+  [ ! -e build/libincus/helper/incus-lxc ] || ln -sf "$root/build/libincus/helper/incus-lxc" build-asan/bin/incus-lxc
   record build-asan 1 0 0 $((SECONDS - at))
   (
-    export_sanitizers
+    export_sanitizers build-asan
     use_build build-asan
     doctest_programs build-asan unit asan- 600
-    doctest_programs build-asan integration asan- 1200
+    for program in $(programs build-asan/tests/integration) build-asan/tests/conformance/conformance_unix; do
+      # What --all built once is not run by less.
+      case $full$program in 0*/kill*) continue ;; esac
+      run_program "asan-$(basename "$program")" doctest 1200 "$root/$program" --no-colors=true
+    done
   )
 }
 part_tsan() {
-  local at=$SECONDS
-  if ! only_targets='tests/(unit|conformance)/[^/]*|libincus/helper/.*' build_tree build-tsan -Db_sanitize=thread -Db_lundef=false -Dpython=false; then
+  local at=$SECONDS program
+  if ! only_targets='tests/unit/unit|tests/integration/(rest|trust)|tests/conformance/conformance_(memory|dir)|libincus/helper/.*' build_tree build-tsan \
+    -Db_sanitize=thread -Db_lundef=false -Doptimization=0 -Dpython=false; then
     record build-tsan 0 1 0 $((SECONDS - at))
     return
   fi
   place_links build-tsan
-  local program
-  for program in incus-lxc incusd; do # what is not built here: a program to start, not to sanitize
-    [ ! -e "build/bin/$program" ] || [ -e "build-tsan/bin/$program" ] || ln -sf "$root/build/bin/$program" build-tsan/bin/
+  for program in incus-lxc incusd; do # what is not to be sanitized, or not built here
+    [ ! -e "build/bin/$program" ] || ln -sf "$(readlink -f "build/bin/$program")" build-tsan/bin/
   done
   record build-tsan 1 0 0 $((SECONDS - at))
   (
-    export_sanitizers
+    export_sanitizers build-tsan
     use_build build-tsan
     doctest_programs build-tsan unit tsan- 600
-    [ ! -d build-tsan/tests/conformance ] || doctest_programs build-tsan conformance tsan- 900
+    for program in build-tsan/tests/integration/rest build-tsan/tests/integration/trust build-tsan/tests/conformance/conformance_memory build-tsan/tests/conformance/conformance_dir; do
+      run_program "tsan-$(basename "$program")" doctest 900 "$root/$program" --no-colors=true
+    done
   )
 }
 part_fuzz() {

@@ -135,7 +135,7 @@ part_integration() {
   [ "$full" = 0 ] || limit=7200
   local program
   for program in $(programs build/tests/integration); do
-    case $program in */rest | */files) continue ;; esac # in the part served
+    case $program in */rest | */files | */daemon) continue ;; esac # in the part served
     run_program "integration-$(basename "$program")" doctest "$limit" "$root/$program" --no-colors=true
   done
 }
@@ -143,7 +143,7 @@ part_integration() {
 part_served() {
   use_build build
   local program
-  for program in build/tests/integration/rest build/tests/integration/files build/tests/conformance/conformance_unix build/tests/conformance/conformance_https; do
+  for program in build/tests/integration/rest build/tests/integration/files build/tests/integration/daemon build/tests/conformance/conformance_unix build/tests/conformance/conformance_https; do
     run_program "served-$(basename "$program")" doctest 900 "$root/$program" --no-colors=true
   done
   run_pytest served-python tests/python/test_remote.py 600

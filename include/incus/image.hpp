@@ -34,6 +34,15 @@ struct ImageUpdate {
   std::vector<std::string> profiles;
 };
 
+/// The server an image was fetched from (JSON `update_source`).
+struct ImageOrigin {
+  std::string alias;       ///< its name there
+  std::string certificate; ///< PEM by which the server is known; empty: by certificate authorities
+  std::string protocol;    ///< "incus", "direct"
+  std::string server;
+  std::string image_type;
+};
+
 /// An image as the REST API shows it.
 struct ImageInfo {
   bool auto_update = false;
@@ -52,6 +61,7 @@ struct ImageInfo {
   Time last_used_at;
   Time uploaded_at;
   std::string project;
+  std::optional<ImageOrigin> update_source; ///< absent: it was imported here
 };
 
 /// How to import (POST /1.0/images with a body).

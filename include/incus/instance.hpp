@@ -16,6 +16,11 @@ struct InstanceSource {
   std::string source;      ///< copy: INSTANCE or INSTANCE/SNAPSHOT
   std::string project;     ///< copy: the source's project; empty: the same
   bool instance_only = false; ///< copy: without snapshots
+  std::string server;      ///< image: on another server, "https://HOST:8443"; it is kept here as a cached image
+  std::string certificate; ///< image: the server's certificate as PEM; empty: known by certificate authorities
+  std::string protocol;    ///< image: "incus" (default)
+  std::string secret;      ///< image: opens one that is not public
+  std::string mode;        ///< "pull" (default)
 };
 
 /// POST /1.0/instances.

@@ -110,6 +110,11 @@ template <> struct Record<ImageImport> {
                                                  field_opt("profiles", &T::profiles), field_opt("expires_at", &T::expires_at),
                                                  field_opt("fingerprint", &T::fingerprint));
 };
+template <> struct Record<ImageOrigin> {
+  using T = ImageOrigin;
+  static constexpr auto fields = std::make_tuple(field("alias", &T::alias), field("certificate", &T::certificate), field("protocol", &T::protocol),
+                                                 field("server", &T::server), field("image_type", &T::image_type));
+};
 template <> struct Record<ImageInfo> {
   using T = ImageInfo;
   static constexpr auto fields =
@@ -117,7 +122,7 @@ template <> struct Record<ImageInfo> {
                       field("expires_at", &T::expires_at), field("profiles", &T::profiles), field("aliases", &T::aliases),
                       field("architecture", &T::architecture), field("cached", &T::cached), field("filename", &T::filename),
                       field("fingerprint", &T::fingerprint), field("size", &T::size), field("type", &T::type), field("created_at", &T::created_at),
-                      field("last_used_at", &T::last_used_at), field("uploaded_at", &T::uploaded_at), field("project", &T::project));
+                      field("last_used_at", &T::last_used_at), field("uploaded_at", &T::uploaded_at), field("project", &T::project), field_opt("update_source", &T::update_source));
 };
 template <> struct Record<SnapshotCreate> {
   using T = SnapshotCreate;
@@ -135,7 +140,9 @@ template <> struct Record<InstanceSource> {
   using T = InstanceSource;
   static constexpr auto fields =
       std::make_tuple(field("type", &T::type), field_opt("alias", &T::alias), field_opt("fingerprint", &T::fingerprint), field_opt("properties", &T::properties),
-                      field_opt("source", &T::source), field_opt("project", &T::project), field_opt("instance_only", &T::instance_only));
+                      field_opt("source", &T::source), field_opt("project", &T::project), field_opt("instance_only", &T::instance_only),
+                      field_opt("server", &T::server), field_opt("certificate", &T::certificate), field_opt("protocol", &T::protocol),
+                      field_opt("secret", &T::secret), field_opt("mode", &T::mode));
 };
 template <> struct Record<InstanceCreate> {
   using T = InstanceCreate;

@@ -63,6 +63,9 @@ std::vector<ImageRow> images(Connection &c, const std::string &project, const st
   c.query("SELECT image_id, name, description FROM images_aliases ORDER BY name", {}, [&](const Row &r) {
     if (auto *i = find(r.number(0))) i->aliases.push_back({r.text(1), r.text(2)});
   });
+  c.query("SELECT image_id, server, protocol, certificate, alias FROM images_source", {}, [&](const Row &r) {
+    if (auto *i = find(r.number(0))) i->origin = ImageOrigin{r.text(4), r.text(3), r.number(2) == 1 ? "direct" : r.number(2) == 2 ? "simplestreams" : "incus", r.text(1), i->type};
+  });
   // An image of "default" that other projects use has profiles of each of them.
   c.query("SELECT ip.image_id, p.name FROM images_profiles ip JOIN profiles p ON p.id = ip.profile_id JOIN projects j ON j.id = p.project_id "
           "WHERE j.name = ? ORDER BY p.id",
@@ -85,14 +88,20 @@ std::int64_t insert_image(Connection &c, const ImageRow &i) {
 }
 
 void update_image(Connection &c, const ImageRow &i) {
-  c.exec("UPDATE images SET public = ?, auto_update = ?, expiry_date = ? WHERE id = ?",
-         {std::int64_t(i.public_), std::int64_t(i.auto_update), time_value(i.expires_at), i.id});
+  c.exec("UPDATE images SET public = ?, auto_update = ?, expiry_date = ?, filename = ? WHERE id = ?",
+         {std::int64_t(i.public_), std::int64_t(i.auto_update), time_value(i.expires_at), i.filename, i.id});
   c.exec("DELETE FROM images_properties WHERE image_id = ?", {i.id});
   c.exec("DELETE FROM images_profiles WHERE image_id = ? AND profile_id IN (SELECT id FROM profiles WHERE project_id = ?)",
          {i.id, project_id(c, project_of(c, i.asked.empty() ? i.project : i.asked, "features.profiles"))});
   insert_details(c, i);
 }
 
+void set_image_origin(Connection &c, std::int64_t id, const ImageOrigin &o) {
+  c.exec("DELETE FROM images_source WHERE image_id = ?", {id});
+  c.exec("INSERT INTO images_source (image_id, server, protocol, certificate, alias) VALUES (?, ?, ?, ?, ?)",
+         {id, o.server, std::int64_t(o.protocol == "direct" ? 1 : o.protocol == "simplestreams" ? 2 : 0), o.certificate, o.alias});
+}
+void mark_cached(Connection &c, std::int64_t id, Time now) { c.exec("UPDATE images SET cached = 1, last_use_date = ? WHERE id = ?", {time_value(now), id}); }
 void touch_image(Connection &c, std::int64_t id, Time last_used) {
   c.exec("UPDATE images SET last_use_date = ? WHERE id = ?", {time_value(last_used), id});
 }

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include <incus/image.hpp>
 #include <incus/types.hpp>
 
 #include "db/connection.hpp"
@@ -93,10 +94,14 @@ struct ImageRow {
     std::string name, description;
   };
   std::vector<AliasRow> aliases;
+  std::optional<ImageOrigin> origin;
 };
 std::vector<ImageRow> images(Connection &c, const std::string &project, const std::optional<std::string> &fingerprint = {});
 std::int64_t insert_image(Connection &c, const ImageRow &i);
 void update_image(Connection &c, const ImageRow &i);
+void set_image_origin(Connection &c, std::int64_t id, const ImageOrigin &origin);
+/// An image that was fetched for an instance, and is used now.
+void mark_cached(Connection &c, std::int64_t id, Time now);
 void touch_image(Connection &c, std::int64_t id, Time last_used);
 void delete_image(Connection &c, std::int64_t id);
 

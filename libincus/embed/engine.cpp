@@ -21,7 +21,8 @@ namespace incus::embed {
 
 namespace json = boost::json;
 
-Engine::Engine(const std::string &directory, const OpenOptions &options) : options_(options), log_(log_sink()) {
+Engine::Engine(const std::string &directory, const OpenOptions &options, image::Transfers transfers)
+    : options_(options), log_(log_sink()), transfers_(std::move(transfers)) {
   if (options.remove_directory && !options.auto_destroy)
     base::fail(ErrorCode::invalid_argument, "remove_directory needs auto_destroy: instances that outlive the process need their directory");
   directory_ = std::make_unique<StateDirectory>(directory, options.takeover_timeout, log_);
@@ -46,7 +47,7 @@ Engine::Engine(const std::string &directory, const OpenOptions &options) : optio
   tell_conditions(*global_, host_conditions());
 }
 
-Engine::Engine(const OpenOptions &options) : options_(options), log_(log_sink()) {
+Engine::Engine(const OpenOptions &options, image::Transfers transfers) : options_(options), log_(log_sink()), transfers_(std::move(transfers)) {
   global_ = db::open_sqlite("");
   local_ = db::open_sqlite("");
   files_ = image::files_in_memory();

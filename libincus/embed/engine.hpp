@@ -4,6 +4,7 @@
 #pragma once
 #include <atomic>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 
@@ -14,6 +15,7 @@
 #include "embed/state_dir.hpp"
 #include "embed/tokens.hpp"
 #include "image/store.hpp"
+#include "image/transfer.hpp"
 #include "instance/manager.hpp"
 #include "mock/mock.hpp"
 #include "storage/custom.hpp"
@@ -31,9 +33,9 @@ struct Sample;
 class Engine final : public api::Door {
 public:
   /// embed:
-  Engine(const std::string &directory, const OpenOptions &options);
+  Engine(const std::string &directory, const OpenOptions &options, image::Transfers transfers = {});
   /// test://
-  explicit Engine(const OpenOptions &options);
+  explicit Engine(const OpenOptions &options, image::Transfers transfers = {});
   ~Engine() override;
 
   api::Reply perform(const api::Row &row, api::Request request) override;
@@ -71,6 +73,19 @@ private:
   bool open_with_secret(const std::string &project, const std::string &fingerprint, const std::string &secret);
   api::Reply image_from_source(api::Request &q, const boost::json::object &source);
   api::Reply publish_image(api::Request &q, bool snapshot, const std::string &source);
+  // image_download.cpp
+  struct Wanted;
+  Wanted wanted_from(const api::Request &q, const boost::json::object &source);
+  void check_source(const std::string &server, const std::string &protocol, const std::string &mode);
+  std::shared_ptr<image::Transfer> transfer(TaskOperation &op);
+  std::string pull_image(TaskOperation &op, const Wanted &w);
+  std::string pull_url(TaskOperation &op, const Wanted &w, const std::string &url);
+  std::string copy_image(const Wanted &w);
+  std::string take_image(const Wanted &w, const std::string &fingerprint, const std::function<void()> &download);
+  void settle_image(const Wanted &w, const std::string &fingerprint, bool linked);
+  api::Reply download_image(api::Request &q, const boost::json::object &source);
+  std::string image_for_instance(TaskOperation &op, const std::string &project, const InstanceSource &source, const std::shared_ptr<const api::Caller> &caller);
+  api::Reply push_token(api::Request &q, const boost::json::object &source);
   void image_came(TaskOperation &op, const std::string &project, const std::string &fingerprint, const std::vector<ImageAliasInfo> &aliases);
   void change_project(api::Request &q, const std::function<void(Config &config, std::string &description)> &change);
   void empty_project(const std::string &name);
@@ -103,7 +118,11 @@ private:
   std::unique_ptr<instance::Runtime> runtime_;
   mock::Runtime *mock_ = nullptr;
   std::unique_ptr<instance::Manager> instances_;
-  ImageSecrets image_secrets_;
+  ImageSecrets image_secrets_, push_secrets_;
+  image::Transfers transfers_;
+  std::mutex fetch_mutex_;
+  std::condition_variable fetch_idle_;
+  std::set<std::string> fetching_; ///< fingerprints of images that are on their way here
   std::unique_ptr<Operations> operations_;
   std::mutex background_mutex_;
   std::condition_variable background_idle_;

@@ -2,8 +2,10 @@
 // Secrets that open one image to who has nothing else: each for one transfer.
 #pragma once
 #include <chrono>
+#include <boost/json/object.hpp>
 #include <functional>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <string>
 
@@ -17,12 +19,21 @@ public:
   static constexpr auto lifetime = std::chrono::hours(1);
 
   /// `key`: a digest of the secret, so that looking one up tells nothing by its time. `used` is called once, at the first use or the end.
-  void add(const std::string &key, std::string project, std::string fingerprint, std::function<void()> used) {
+  /// `wishes`: what is kept with it, for who asks at its use.
+  void add(const std::string &key, std::string project, std::string fingerprint, std::function<void()> used,
+           std::shared_ptr<const boost::json::object> wishes = {}) {
     std::lock_guard lock(mutex_);
-    all_[key] = {std::move(project), std::move(fingerprint), Clock::now() + lifetime, std::move(used)};
+    all_[key] = {std::move(project), std::move(fingerprint), Clock::now() + lifetime, std::move(used), std::move(wishes)};
   }
 
-  bool use(const std::string &key, const std::string &project, const std::string &fingerprint) {
+  /// Whether use() would say yes; changes nothing.
+  bool knows(const std::string &key, const std::string &project, const std::string &fingerprint) {
+    std::lock_guard lock(mutex_);
+    auto it = all_.find(key);
+    return it != all_.end() && Clock::now() < it->second.end && it->second.project == project && it->second.fingerprint == fingerprint;
+  }
+
+  bool use(const std::string &key, const std::string &project, const std::string &fingerprint, std::shared_ptr<const boost::json::object> *wishes = nullptr) {
     auto now = Clock::now();
     std::vector<std::function<void()>> ended;
     bool good = false;
@@ -39,6 +50,7 @@ public:
       auto it = all_.find(key);
       if (it != all_.end() && it->second.project == project && it->second.fingerprint == fingerprint) {
         good = true;
+        if (wishes) *wishes = it->second.wishes;
         if (it->second.used) {
           ended.push_back(std::move(it->second.used));
           it->second.used = {};
@@ -61,6 +73,7 @@ private:
     std::string project, fingerprint;
     Clock::time_point end;
     std::function<void()> used;
+    std::shared_ptr<const boost::json::object> wishes;
   };
   std::mutex mutex_;
   std::map<std::string, Secret> all_;

@@ -97,11 +97,6 @@ api::Reply Engine::publish_image(api::Request &q, bool snapshot, const std::stri
   });
 }
 
-api::Reply Engine::image_export_post(api::Request &q) {
-  images_->info(q.project(), q.path[0]);
-  base::fail(ErrorCode::not_supported, "this server cannot push images to another one yet: let the other one pull it, or export and import the image");
-}
-
 api::Reply Engine::image_refresh_post(api::Request &q) {
   auto i = images_->info(q.project(), q.path[0]);
   OperationSpec s;

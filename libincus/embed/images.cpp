@@ -2,8 +2,10 @@
 // Images and their aliases. Who may not use the project sees the public ones, and what a secret opens.
 #include <boost/json.hpp>
 
+#include "api/access.hpp"
 #include "api/records.hpp"
 #include "base/error.hpp"
+#include "base/ids.hpp"
 #include "base/names.hpp"
 #include "embed/engine.hpp"
 #include "embed/image_import.hpp"
@@ -93,11 +95,26 @@ api::Reply Engine::images_get(api::Request &q) {
 }
 
 api::Reply Engine::images_post(api::Request &q) {
+  std::shared_ptr<const json::object> wishes;
+  if (auto secret = q.header("x-incus-secret"); !secret.empty()) {
+    auto key = etag_of(json::value(secret));
+    // Asked before the body is read whether it is worth it: the secret stays good for the upload itself.
+    if (q.streams.empty() && q.body.is_null()) {
+      if (!push_secrets_.knows(key, q.project(), q.header("x-incus-fingerprint")) && !q.may_use(q.project())) api::forbid("the secret is not one for this image");
+      return {};
+    }
+    if (push_secrets_.use(key, q.project(), q.header("x-incus-fingerprint"), &wishes)) push_secrets_.drop(key);
+  }
+  if (!wishes && !q.may_use(q.project())) api::forbid("the client is not trusted");
   if (auto *o = q.body.if_object(); o && q.streams.empty())
     if (auto *source = o->if_contains("source"); source && source->is_object()) return image_from_source(q, source->get_object());
   std::vector<ImageAliasInfo> aliases;
+  if (wishes && q.body.is_object())
+    for (auto &[k, v] : *wishes) q.body.get_object()[k] = v;
   auto how = import_from(q, aliases);
   OperationSpec s;
+  // Whoever sent it with a secret may wait for the end with another.
+  if (wishes) s.metadata["secret"] = base::random_hex(32);
   s.description = "Downloading image";
   s.project = q.project();
   s.may_cancel = true;
@@ -122,10 +139,8 @@ void Engine::image_came(TaskOperation &op, const std::string &project, const std
 
 api::Reply Engine::image_from_source(api::Request &q, const json::object &source) {
   auto type = text(source, "type"), mode = text(source, "mode");
-  if (mode == "push") base::fail(ErrorCode::not_supported, "images cannot be pushed to this server yet: copy with --mode pull, or export and import the image");
-  if (type == "url" || type == "image")
-    base::fail(ErrorCode::not_supported, "images cannot be fetched from {} yet: export the image there and import the file here",
-               type == "url" ? base::quoted(text(source, "url")) : base::quoted(text(source, "server")));
+  if (mode == "push") return push_token(q, source);
+  if (type == "url" || type == "image") return download_image(q, source);
   if (type != "instance" && type != "container" && type != "virtual-machine" && type != "snapshot")
     base::fail(ErrorCode::invalid_argument, "unknown source type {} of an image: must be instance, snapshot, image or url", base::quoted(type));
   return publish_image(q, type == "snapshot", text(source, "name"));

@@ -230,9 +230,22 @@ api::Reply Engine::instance_rebuild_post(api::Request &q) {
   auto *v = o ? o->if_contains("source") : nullptr;
   auto source = v ? api::from_json<InstanceSource>(*v) : InstanceSource();
   auto name = q.path[0], project = q.project();
+  if (!source.server.empty()) {
+    check_source(source.server, source.protocol, source.mode);
+    if (source.alias.empty() && source.fingerprint.empty()) base::fail(ErrorCode::invalid_argument, "an image on another server is named by its alias or fingerprint");
+  }
   instances_->check_rebuild(project, name, source);
-  return async(instance_operation(q, "Rebuilding instance", name),
-               [this, project, name, source](TaskOperation &op) { instances_->rebuild(project, name, source, report_to(op)); });
+  auto spec = instance_operation(q, "Rebuilding instance", name);
+  spec.may_cancel = !source.server.empty();
+  return async(std::move(spec), [this, project, name, source, caller = q.caller](TaskOperation &op) mutable {
+    if (!source.server.empty()) {
+      auto fingerprint = image_for_instance(op, project, source, caller);
+      source = {};
+      source.type = "image";
+      source.fingerprint = fingerprint;
+    }
+    instances_->rebuild(project, name, source, report_to(op));
+  });
 }
 
 } // namespace incus::embed

@@ -115,10 +115,23 @@ api::Reply Engine::instances_get(api::Request &q) {
 api::Reply Engine::instances_post(api::Request &q) {
   auto r = api::from_json<InstanceCreate>(q.body);
   // As if it were not there.
-  if (!r.source.project.empty() && !q.may_use(r.source.project)) base::fail(ErrorCode::not_found, "project {} not found", base::quoted(r.source.project));
+  if (!r.source.project.empty() && r.source.server.empty() && !q.may_use(r.source.project)) base::fail(ErrorCode::not_found, "project {} not found", base::quoted(r.source.project));
+  auto &from = r.source;
+  if (from.type == "migration")
+    base::fail(ErrorCode::not_supported, "instances cannot be copied or moved between servers yet: publish the instance as an image and copy that");
+  if (!from.server.empty() || from.type == "image") check_source(from.server, from.protocol, from.mode);
   instances_->check_create(q.project(), r);
   auto s = spec(q, r.start ? "Creating and starting instance" : "Creating instance", r.name);
-  return async(std::move(s), [this, project = q.project(), r](TaskOperation &op) { instances_->create(project, r, report_to(op)); });
+  s.may_cancel = !from.server.empty();
+  return async(std::move(s), [this, project = q.project(), r, caller = q.caller](TaskOperation &op) mutable {
+    if (!r.source.server.empty()) {
+      auto fingerprint = image_for_instance(op, project, r.source, caller);
+      r.source = {};
+      r.source.type = "image";
+      r.source.fingerprint = fingerprint;
+    }
+    instances_->create(project, r, report_to(op));
+  });
 }
 
 api::Reply Engine::instance_get(api::Request &q) {
@@ -138,7 +151,9 @@ api::Reply Engine::instance_put(api::Request &q) {
   auto what = "instance " + base::quoted(name);
   check_match(q.if_match, etag(instances_->info(project, name)), what);
   if (!to.restore.empty()) {
-    auto snapshot = base::SnapshotName::parse(to.restore).str();
+    // Some clients name it with its instance, as URLs do.
+    auto wanted = to.restore.starts_with(name + "/") ? to.restore.substr(name.size() + 1) : to.restore;
+    auto snapshot = base::SnapshotName::parse(wanted).str();
     instances_->snapshot(project, name, snapshot);
     return async(spec(q, "Restoring snapshot", name),
                  [this, project, name, snapshot](TaskOperation &op) { instances_->restore(project, name, snapshot, report_to(op)); });

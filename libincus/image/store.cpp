@@ -69,6 +69,7 @@ ImageInfo to_info(const db::ImageRow &r) {
   i.last_used_at = r.last_used_at;
   i.uploaded_at = r.uploaded_at;
   i.project = r.project;
+  i.update_source = r.origin;
   return i;
 }
 
@@ -160,9 +161,11 @@ std::string Store::import(const std::string &project, const api::Request &reques
   for (auto &[k, v] : how.properties) row.properties[k] = v;
   row.profiles = how.profiles.value_or(std::vector<std::string>{"default"});
   if (how.expires_at) row.expires_at = *how.expires_at;
+
+  auto alone = hold(row.fingerprint);
+  // Another import of the same image may have come first.
   if (!db::images(ctx_.global, project, row.fingerprint).empty())
     base::fail(ErrorCode::already_exists, "an image with fingerprint {} already exists", row.fingerprint);
-
   db::Intent intent(ctx_.journal, "image.import", {{"fingerprint", row.fingerprint}});
   ctx_.files.put(row.fingerprint, image, rootfs);
   ctx_.global.transaction([&] {
@@ -183,6 +186,44 @@ std::string Store::publish(const std::string &project, const Publication &p, con
   image::publish(ctx_.helper, p, file.get(), progress);
   request.streams.push_back({"image", std::move(file)});
   return import(project, request, how, progress);
+}
+
+std::unique_lock<std::mutex> Store::hold(const std::string &key) {
+  std::mutex *gate;
+  {
+    std::lock_guard lock(mutex_);
+    auto &g = gates_[key];
+    if (!g) g = std::make_shared<std::mutex>();
+    gate = g.get();
+  }
+  return std::unique_lock(*gate);
+}
+
+void Store::adopt(const std::string &project, const db::ImageRow &from, const ImageImport &how) {
+  auto alone = hold(from.fingerprint);
+  // The last of its projects may have removed it meanwhile.
+  ctx_.files.open(from.fingerprint);
+  auto row = from;
+  row.project = project;
+  row.asked.clear();
+  row.public_ = how.public_;
+  row.cached = false;
+  row.auto_update = false;
+  row.uploaded_at = base::now();
+  row.aliases.clear();
+  row.profiles = how.profiles.value_or(std::vector<std::string>{"default"});
+  if (how.expires_at) row.expires_at = *how.expires_at;
+  ctx_.global.transaction([&] { db::insert_image(ctx_.global, row); });
+}
+
+void Store::settle(const db::ImageRow &row, const std::optional<ImageOrigin> &origin, bool cached) {
+  for (auto &[k, v] : row.properties)
+    if (!base::is_one_line(k) || !base::is_one_line(v) || k.empty()) base::fail(ErrorCode::invalid_argument, "image property {} must be one line", base::quoted(k));
+  ctx_.global.transaction([&] {
+    db::update_image(ctx_.global, row);
+    if (origin) db::set_image_origin(ctx_.global, row.id, *origin);
+    if (cached) db::mark_cached(ctx_.global, row.id, base::now());
+  });
 }
 
 bool Store::wanted_anywhere(const std::string &fingerprint) {
@@ -216,6 +257,7 @@ void Store::update(const std::string &project, const std::string &name, const Im
 
 void Store::remove(const std::string &project, const std::string &name) {
   auto row = resolve(project, name);
+  auto alone = hold(row.fingerprint);
   db::Intent intent(ctx_.journal, "image.remove", {{"fingerprint", row.fingerprint}});
   ctx_.global.transaction([&] { db::delete_image(ctx_.global, row.id); });
   drop_unused(row.fingerprint);
@@ -324,14 +366,7 @@ void Store::delete_alias(const std::string &project, const std::string &name) {
 }
 
 void Store::ensure_volume(const db::ImageRow &image, const std::string &pool, const Progress &progress) {
-  std::shared_ptr<std::mutex> gate;
-  {
-    std::lock_guard lock(mutex_);
-    auto &g = unpacking_[pool + "/" + image.fingerprint];
-    if (!g) g = std::make_shared<std::mutex>();
-    gate = g;
-  }
-  std::lock_guard lock(*gate);
+  auto one_at_a_time = hold(pool + "/" + image.fingerprint);
   auto driver = ctx_.pools.driver(pool);
   storage::VolumeRef vol{storage::VolumeType::image, image.fingerprint};
   bool have_row = false;

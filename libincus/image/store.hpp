@@ -39,6 +39,11 @@ public:
   db::ImageRow find(const std::string &project, const Config &properties);
   /// Returns the fingerprint.
   std::string import(const std::string &project, const api::Request &request, const ImageImport &how, const Progress &progress);
+  /// The image of another project, also in this one.
+  void adopt(const std::string &project, const db::ImageRow &from, const ImageImport &how);
+  /// Stores what is said of an image beside its files; `cached`: it was fetched for an instance alone.
+  void settle(const db::ImageRow &row, const std::optional<ImageOrigin> &origin, bool cached);
+  const std::string &scratch() const { return ctx_.scratch; }
   void update(const std::string &project, const std::string &name, const ImageUpdate &to);
   void remove(const std::string &project, const std::string &name);
   /// Writes the files to the descriptors; returns {"split":bool,"rootfs_squashfs":bool}.
@@ -66,10 +71,12 @@ private:
   void recover_unpack(const boost::json::object &data);
   bool wanted_anywhere(const std::string &fingerprint);
   void drop_unused(const std::string &fingerprint);
+  /// Held while the image's files or rows come or go: the last row takes the files along.
+  std::unique_lock<std::mutex> hold(const std::string &key);
 
   Context ctx_;
   std::mutex mutex_;
-  std::map<std::string, std::shared_ptr<std::mutex>> unpacking_;
+  std::map<std::string, std::shared_ptr<std::mutex>> gates_; ///< by fingerprint, or pool and fingerprint
 };
 
 ImageInfo to_info(const db::ImageRow &row);

@@ -42,6 +42,8 @@ void Manager::check_create(const std::string &project, InstanceCreate &r) {
     base::fail(ErrorCode::invalid_argument, "unknown source type {}: must be image, none or copy", base::quoted(s.type));
   if (s.type == "image" && s.alias.empty() && s.fingerprint.empty() && s.properties.empty())
     base::fail(ErrorCode::invalid_argument, "an image source needs an alias, a fingerprint or properties");
+  if (!s.server.empty() && (s.type != "image" || (s.alias.empty() && s.fingerprint.empty())))
+    base::fail(ErrorCode::invalid_argument, "a source on the server {} must be an image, named by its alias or fingerprint", base::quoted(s.server));
   if (s.type == "copy") {
     if (s.source.empty()) base::fail(ErrorCode::invalid_argument, "a copy needs the name of its source");
     auto from = s.source.substr(0, s.source.find('/'));
@@ -49,11 +51,10 @@ void Manager::check_create(const std::string &project, InstanceCreate &r) {
     if (auto cut = s.source.find('/'); cut != std::string::npos && !db::snapshot(ctx_.global, src.id, s.source.substr(cut + 1)))
       base::fail(ErrorCode::not_found, "snapshot {} of instance {} not found", base::quoted(s.source.substr(cut + 1)), base::quoted(from));
     if (!r.profiles) r.profiles = src.profiles;
-  } else if (s.type == "image") {
-    if (s.alias.empty() && s.fingerprint.empty())
-      ctx_.images.find(project, s.properties);
-    else
-      ctx_.images.resolve(project, s.alias.empty() ? s.fingerprint : s.alias);
+  } else if (s.type == "image" && s.server.empty()) {
+    auto image = s.alias.empty() && s.fingerprint.empty() ? ctx_.images.find(project, s.properties) : ctx_.images.resolve(project, s.alias.empty() ? s.fingerprint : s.alias);
+    // One of another project may name profiles of that project alone.
+    if (!r.profiles && (!image.profiles.empty() || image.project == project)) r.profiles = image.profiles;
   }
   if (!r.profiles) r.profiles = {"default"};
   std::set<std::string> seen;

@@ -23,7 +23,7 @@ void Manager::check_rebuild(const std::string &project, const std::string &name,
   if (s.type != "image" && s.type != "none") base::fail(ErrorCode::invalid_argument, "unknown source type {}: must be image or none", base::quoted(s.type));
   if (is_live(r.id)) base::fail(ErrorCode::conflict, "cannot rebuild instance {}: Instance must be stopped to be rebuilt", base::quoted(name));
   if (!db::snapshots(ctx_.global, r.id).empty()) base::fail(ErrorCode::conflict, "cannot rebuild instance {}: it has snapshots; delete them first", base::quoted(name));
-  if (s.type == "image") image_of(project, s);
+  if (s.type == "image" && s.server.empty()) image_of(project, s);
 }
 
 db::ImageRow Manager::image_of(const std::string &project, const InstanceSource &s) {

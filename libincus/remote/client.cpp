@@ -193,7 +193,7 @@ Pool::Lease Client::stream(Outgoing &request, Patience patience, Head &head, std
       return lease;
     }
     // A log with nothing in it is called JSON by the official server.
-    if ((is_json(head) && head.length != 0) || head.status >= 300) answer = parse(head, read_all(lease, head, document_limit, patience), request);
+    if ((is_json(head) && head.length != 0) || head.status >= 300) answer = parse(head, read_all(lease, head, limit, patience), request);
     return lease;
   }
 }
@@ -204,7 +204,7 @@ Answer Client::call(Outgoing request, Patience patience) {
   auto lease = stream(request, patience, head, answer);
   if (answer) return std::move(*answer);
   // Not marked as JSON, but nothing else can be expected here.
-  return parse(head, read_all(lease, head, document_limit, patience), request);
+  return parse(head, read_all(lease, head, limit, patience), request);
 }
 
 Answer Client::call(const std::string &method, const std::string &target, const json::value &body, Patience patience) {

@@ -64,6 +64,7 @@ public:
   std::string read_all(Pool::Lease &lease, const Head &head, std::size_t limit, Patience patience);
 
   Pool pool;
+  std::size_t limit = document_limit; ///< of an answer's document
   base::Log log;
   Crew crew;
 

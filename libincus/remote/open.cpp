@@ -5,6 +5,7 @@
 #include "base/names.hpp"
 #include "embed/engine.hpp"
 #include "remote/door.hpp"
+#include "remote/image_server.hpp"
 
 namespace incus {
 inline namespace v0 {
@@ -21,9 +22,9 @@ Host Host::open(const std::string &uri, const OpenOptions &options) {
     }
     if (rest.find('\0') != std::string::npos || rest[0] != '/')
       base::fail(ErrorCode::invalid_argument, "invalid URI {}: embed:// takes an absolute path, as in embed:///var/lib/incus", base::quoted(uri));
-    door = std::make_unique<embed::Engine>(rest, options);
+    door = std::make_unique<embed::Engine>(rest, options, remote::image_transfers());
   } else if (uri == "test://" || uri == "test:") {
-    door = std::make_unique<embed::Engine>(options);
+    door = std::make_unique<embed::Engine>(options, remote::image_transfers());
   } else if (scheme.size() != uri.size() && (scheme == "unix" || scheme == "https")) {
     if (options.auto_destroy || options.remove_directory || !options.storage_driver.empty())
       base::fail(ErrorCode::invalid_argument, "auto_destroy, remove_directory and storage_driver are for embed: and cannot be used with {}", base::quoted(uri));

@@ -85,20 +85,54 @@ base::Fd dial_unix(const Target &t, Clock::time_point end) {
   return fd;
 }
 
-base::Fd dial_tcp(const Target &t, Clock::time_point end) {
+using Addresses = std::unique_ptr<addrinfo, void (*)(addrinfo *)>;
+
+Addresses look_up(const std::string &host, const std::string &port, const std::string &name) {
   addrinfo hints{}, *found = nullptr;
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_ADDRCONFIG;
-  int e = ::getaddrinfo(t.host.c_str(), t.port.c_str(), &hints, &found);
+  int e = ::getaddrinfo(host.c_str(), port.c_str(), &hints, &found);
   // Loopback alone does not count as a configured address.
   if (e == EAI_ADDRFAMILY || e == EAI_NONAME || e == EAI_NODATA) {
     hints.ai_flags = 0;
-    e = ::getaddrinfo(t.host.c_str(), t.port.c_str(), &hints, &found);
+    e = ::getaddrinfo(host.c_str(), port.c_str(), &hints, &found);
   }
-  if (e) base::fail(ErrorCode::unavailable, "cannot find the address of {}: {}", base::quoted(t.name()), ::gai_strerror(e));
-  std::unique_ptr<addrinfo, void (*)(addrinfo *)> free_list(found, ::freeaddrinfo);
+  if (e) base::fail(ErrorCode::unavailable, "cannot find the address of {}: {}", base::quoted(name), ::gai_strerror(e));
+  return Addresses(found, ::freeaddrinfo);
+}
+
+bool is_private(const in_addr &a) {
+  auto n = ntohl(a.s_addr);
+  auto in = [n](std::uint32_t net, int bits) { return (n >> (32 - bits)) == (net >> (32 - bits)); };
+  return in(0, 8) || in(0x0a000000, 8) || in(0x64400000, 10) || in(0x7f000000, 8) || in(0xa9fe0000, 16) || in(0xac100000, 12) || in(0xc0a80000, 16) ||
+         in(0xe0000000, 3);
+}
+
+bool is_private(const sockaddr *a) {
+  if (a->sa_family == AF_INET) return is_private(reinterpret_cast<const sockaddr_in *>(a)->sin_addr);
+  if (a->sa_family != AF_INET6) return true;
+  auto &six = reinterpret_cast<const sockaddr_in6 *>(a)->sin6_addr;
+  auto *b = six.s6_addr;
+  // IPv4 within IPv6, as the kernel or a translator of addresses takes it.
+  bool nat64 = b[0] == 0 && b[1] == 0x64 && b[2] == 0xff && b[3] == 0x9b;
+  if (IN6_IS_ADDR_V4MAPPED(&six) || IN6_IS_ADDR_V4COMPAT(&six) || nat64) {
+    in_addr four;
+    std::memcpy(&four, b + 12, 4);
+    return is_private(four);
+  }
+  return IN6_IS_ADDR_LOOPBACK(&six) || IN6_IS_ADDR_UNSPECIFIED(&six) || IN6_IS_ADDR_LINKLOCAL(&six) || IN6_IS_ADDR_SITELOCAL(&six) || IN6_IS_ADDR_MULTICAST(&six) ||
+         (b[0] & 0xfe) == 0xfc;
+}
+
+base::Fd dial_tcp(const Target &t, Clock::time_point end) {
+  auto found = look_up(t.host, t.port, t.name());
   int err = EADDRNOTAVAIL;
-  for (auto *a = found; a; a = a->ai_next) {
+  for (auto *a = found.get(); a; a = a->ai_next) {
+    // Asked of the address that is dialled, not of the name: it may have another one next time.
+    if (t.only_public && is_private(a->ai_addr)) {
+      err = EACCES;
+      continue;
+    }
     base::Fd fd(::socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     if (!fd) {
       err = errno;
@@ -123,6 +157,13 @@ base::Fd dial_tcp(const Target &t, Clock::time_point end) {
 base::Fd dial(const Target &target) {
   auto end = Clock::now() + target.connect_timeout;
   return target.socket.empty() ? dial_tcp(target, end) : dial_unix(target, end);
+}
+
+bool is_private(const std::string &host) {
+  auto found = look_up(host, "443", host);
+  for (auto *a = found.get(); a; a = a->ai_next)
+    if (is_private(a->ai_addr)) return true;
+  return false;
 }
 
 void parse_authority(const std::string &text, std::string &host, std::string &port) {

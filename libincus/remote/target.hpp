@@ -19,6 +19,7 @@ struct Target {
   std::string host, port;      ///< without brackets
   std::shared_ptr<const Tls> tls;
   std::chrono::milliseconds connect_timeout = std::chrono::seconds(10);
+  bool only_public = false;    ///< no address of this machine or of a private network
 
   /// For messages.
   std::string name() const { return socket.empty() ? (host.find(':') == host.npos ? host : "[" + host + "]") + ":" + port : socket; }
@@ -30,6 +31,9 @@ struct Target {
 Target parse_target(const std::string &uri, const OpenOptions &options);
 /// "host:port", "[v6]:port" or "host"; 8443 when no port is given.
 void parse_authority(const std::string &text, std::string &host, std::string &port);
+
+/// Whether one of the host's addresses is of this machine or of a private network. Throws `unavailable` when it has none.
+bool is_private(const std::string &host);
 
 /// A connected, non-blocking, close-on-exec socket; throws `unavailable` or `timeout`.
 base::Fd dial(const Target &target);

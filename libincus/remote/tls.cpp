@@ -126,13 +126,13 @@ TrustToken read_trust_token(const std::string &text) {
   return t;
 }
 
-Tls::Tls(const OpenOptions &options) {
+Tls::Tls(const OpenOptions &options, bool anonymous) {
   context_ = SSL_CTX_new(TLS_client_method());
   if (!context_) base::fail(ErrorCode::internal, "cannot begin TLS: {}", ssl_error());
   try {
     SSL_CTX_set_min_proto_version(context_, TLS1_3_VERSION);
     SSL_CTX_set_mode(context_, SSL_MODE_RELEASE_BUFFERS);
-    load_client(options);
+    if (!anonymous) load_client(options);
     load_pin(options);
     SSL_CTX_set_verify(context_, SSL_VERIFY_PEER, nullptr);
     if (pin_.empty()) SSL_CTX_set_default_verify_paths(context_);

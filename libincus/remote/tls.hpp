@@ -25,7 +25,8 @@ std::string pem_fingerprint(const std::string &pem);
 class Tls {
 public:
   /// Reads the client certificate and the server's marks that the options name; throws invalid_argument.
-  explicit Tls(const OpenOptions &options);
+  /// `anonymous`: we show no certificate, whatever there is.
+  explicit Tls(const OpenOptions &options, bool anonymous = false);
   ~Tls();
   Tls(const Tls &) = delete;
   Tls &operator=(const Tls &) = delete;

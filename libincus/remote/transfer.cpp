@@ -189,6 +189,22 @@ void body_from_descriptor(Outgoing &o, int fd) {
   o.size = size.value_or(-1);
 }
 
+void body_from_image(Outgoing &o, int image, int rootfs) {
+  if (rootfs < 0) {
+    o.headers["content-type"] = "application/octet-stream";
+    return body_from_descriptor(o, image);
+  }
+  auto boundary = "incus" + base::random_hex(16);
+  o.headers["content-type"] = "multipart/form-data; boundary=" + boundary;
+  auto part = [&](const char *name) {
+    return fmt::format("\r\n--{0}\r\nContent-Disposition: form-data; name=\"{1}\"; filename=\"{1}\"\r\nContent-Type: application/octet-stream\r\n\r\n", boundary, name);
+  };
+  auto first = part("metadata").substr(2), second = part("rootfs"), last = "\r\n--" + boundary + "--\r\n";
+  auto a = size_of(image), b = size_of(rootfs);
+  if (a && b) o.size = static_cast<std::int64_t>(first.size() + second.size() + last.size()) + *a + *b;
+  o.source = one_after_another({source_of(first), source_of(image, a), source_of(second), source_of(rootfs, b), source_of(last)});
+}
+
 std::vector<Reply::Body> bodies_of(const ClientPtr &client, Pool::Lease lease, const Head &head) {
   auto c = std::make_shared<Carrier>(std::move(lease));
   c->boundary = multipart_boundary(head.header("content-type"));
@@ -337,15 +353,7 @@ Reply RemoteDoor::upload_image(const Row &row, Request &request) {
   } else if (int rootfs = request.stream("rootfs"); rootfs >= 0) {
     int metadata = request.stream("metadata");
     if (metadata < 0) base::fail(ErrorCode::invalid_argument, "an image's rootfs was given without its metadata");
-    auto boundary = "incus" + base::random_hex(16);
-    o.headers["content-type"] = "multipart/form-data; boundary=" + boundary;
-    auto part = [&](const char *name) {
-      return fmt::format("\r\n--{0}\r\nContent-Disposition: form-data; name=\"{1}\"; filename=\"{1}\"\r\nContent-Type: application/octet-stream\r\n\r\n", boundary, name);
-    };
-    auto first = part("metadata").substr(2), second = part("rootfs"), last = "\r\n--" + boundary + "--\r\n";
-    auto a = size_of(metadata), b = size_of(rootfs);
-    if (a && b) o.size = static_cast<std::int64_t>(first.size() + second.size() + last.size()) + *a + *b;
-    o.source = one_after_another({source_of(first), source_of(metadata, a), source_of(second), source_of(rootfs, b), source_of(last)});
+    body_from_image(o, metadata, rootfs);
   } else {
     int image = request.stream("image") >= 0 ? request.stream("image") : request.stream("body") >= 0 ? request.stream("body") : request.stream("metadata");
     if (image < 0) base::fail(ErrorCode::invalid_argument, "no image was given");

@@ -80,6 +80,14 @@ void Upload::start() {
   c_.buffer_.reserve(c_.buffer_.size() + piece);
   auto &request = c_.routed_.request;
   if (c_.routed_.row->id == api::RowId::images_post) {
+    if (!request.may_use(request.project())) {
+      // Nobody fills the disk with what will not be taken.
+      api::Request ask;
+      ask.query = request.query;
+      ask.headers = request.headers;
+      ask.caller = request.caller;
+      c_.server_.session->perform(api::RowId::images_post, std::move(ask));
+    }
     request.body = image_headers(c_.head_);
     if (auto b = Multipart::boundary(c_.head_.header("content-type")); !b.empty())
       multipart_.emplace(b, Multipart::Handlers{[this](const Multipart::Part &p) { open_part(p.name); }, [this](std::string_view d) { write(d); }, [] {}});

@@ -47,7 +47,8 @@ void one_copy(Context &c, Copying k) {
   auto slash = k.from.name.find('/');
   bool snapshot = slash != std::string::npos;
   if (k.to.name.empty()) k.to.name = k.from.name.substr(0, slash);
-  if (k.from.remote != k.to.remote) fail("Copies between servers aren't made by this program yet: {} and {} differ", k.from.remote, k.to.remote);
+  if (k.from.remote != k.to.remote) 
+    fail("Copies between servers aren't made by this program yet: {} and {} differ. Publish the instance and copy the image instead", k.from.remote, k.to.remote);
   if (snapshot && c.flag("instance-only")) fail("--instance-only can't be passed when the source is a snapshot");
   if (snapshot && c.flag("refresh")) fail("--refresh can only be used with instances");
   auto path =
@@ -127,7 +128,8 @@ int move(Context &c) {
   if (c.args.size() < 2 && c.text("target").empty() && c.text("target-project").empty() && c.text("storage").empty())
     fail("You must specify a destination instance name");
   if (to.name.empty()) to.name = from.name;
-  if (from.remote != to.remote) fail("Moves between servers aren't made by this program yet: {} and {} differ", from.remote, to.remote);
+  if (from.remote != to.remote) 
+    fail("Moves between servers aren't made by this program yet: {} and {} differ. Publish the instance and copy the image instead", from.remote, to.remote);
   bool plain = c.text("target").empty() && c.text("target-project").empty() && c.text("storage").empty() && !c.given("config") &&
                !c.given("device") && !c.given("profile") && !c.flag("no-profiles") && !c.flag("instance-only");
   if (plain) {

@@ -27,7 +27,36 @@ std::string image_fingerprint(Server &server, const std::string &name) {
   return str(server.get(url({"images", name})), "fingerprint");
 }
 
-json::value image_source(Context &c, const std::string &image_remote, const std::string &remote, std::string image, std::string *type) {
+Strings network_addresses(Server &server) {
+  Strings out;
+  auto &address = server.address();
+  if (address.rfind("https://", 0) == 0) out.push_back(address);
+  for (auto &a : array_at(at(server.info(), "environment"), "addresses")) {
+    auto other = "https://" + std::string(a.as_string());
+    if (other != address) out.push_back(std::move(other));
+  }
+  if (out.empty()) fail("The source server isn't listening on the network");
+  return out;
+}
+
+incus::OperationInfo ask_over(Context &c, Server &server, const std::string &path, json::object &request, const Strings &addresses, const std::string &format) {
+  for (std::size_t i = 0;; i++) {
+    if (i < addresses.size()) request["source"].as_object()["server"] = addresses[i];
+    try {
+      auto op = server.start("POST", path, request);
+      if (!op) fail("The server started no operation");
+      return wait_for(c, *op, format);
+    } catch (const incus::Error &e) {
+      // An address may be one of a network that the other server does not see.
+      std::string_view why = e.what();
+      bool unreached = e.code() == incus::ErrorCode::unavailable || e.code() == incus::ErrorCode::timeout || why.find("cannot connect to") != why.npos ||
+                       why.find("connection refused") != why.npos || why.find("no route to host") != why.npos;
+      if (!unreached || i + 1 >= addresses.size()) throw;
+    }
+  }
+}
+
+json::value image_source(Context &c, const std::string &image_remote, const std::string &remote, std::string image, std::string *type, Strings *addresses) {
   if (image.empty()) image = "default";
   json::object source;
   source["type"] = "image";
@@ -51,10 +80,14 @@ json::value image_source(Context &c, const std::string &image_remote, const std:
     }
     auto &environment = at(server.info(), "environment");
     source["certificate"] = str(environment, "certificate");
+    if (!server.project().empty() && server.project() != "default") source["project"] = server.project();
+    auto reached = network_addresses(server);
+    source["server"] = reached.front();
+    if (addresses) *addresses = std::move(reached);
   } else {
     source["alias"] = image;
+    source["server"] = from.address;
   }
-  source["server"] = from.address;
   source["protocol"] = from.protocol;
   source["mode"] = "pull";
   return source;
@@ -199,11 +232,12 @@ int make(Context &c, bool launch) {
       say("{} {}\n", launch ? "Launching" : "Creating", name);
   }
   auto request = wanted(c, server, name, launch);
+  Strings addresses;
   if (empty) {
     request["source"] = {{"type", "none"}};
   } else {
     std::string type;
-    request["source"] = image_source(c, image_remote, remote, image, &type);
+    request["source"] = image_source(c, image_remote, remote, image, &type, &addresses);
     if (!type.empty()) {
       if (c.flag("vm") && type != "virtual-machine") fail("Asked for a VM but image is of type container");
       request["type"] = type;
@@ -211,9 +245,7 @@ int make(Context &c, bool launch) {
   }
   auto path = url({"instances"});
   if (!c.text("target").empty()) path += "?target=" + escape(c.text("target"));
-  auto op = server.start("POST", path, request);
-  if (!op) fail("Didn't get name of new instance from the server");
-  auto done = wait_for(c, *op, empty ? "" : "Retrieving image: {}");
+  auto done = ask_over(c, server, path, request, addresses, empty ? "" : "Retrieving image: {}");
   if (name.empty()) {
     name = resource_name(done, "instances");
     if (name.empty()) fail("Didn't get name of new instance from the server");
@@ -246,8 +278,9 @@ int rebuild(Context &c) {
     server.finish("PUT", url({"instances", name, "state"}), stop);
   }
   json::object request;
-  request["source"] = empty ? json::value{{"type", "none"}} : image_source(c, image_remote, remote, image, nullptr);
-  if (auto op = server.start("POST", url({"instances", name, "rebuild"}), request)) wait_for(c, *op, "Rebuild image: {}");
+  Strings addresses;
+  request["source"] = empty ? json::value{{"type", "none"}} : image_source(c, image_remote, remote, image, nullptr, &addresses);
+  ask_over(c, server, url({"instances", name, "rebuild"}), request, addresses, "Rebuild image: {}");
   if (str(current, "status") == "Running" && c.flag("force")) {
     json::object start{{"action", "start"}, {"timeout", -1}};
     server.finish("PUT", url({"instances", name, "state"}), start);

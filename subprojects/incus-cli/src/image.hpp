@@ -14,5 +14,8 @@ void delete_images_of(Server &server, const Strings &names, const std::string &k
 int image_import(Context &context);
 int image_export(Context &context);
 int image_copy(Context &context);
+/// From one server to another: `mode` is pull, push or relay; the fingerprint there.
+std::string copy_image(Context &context, const std::string &from, const std::string &to, const std::string &image, const std::string &mode,
+                       const json::object &wishes);
 
 } // namespace cli

@@ -200,36 +200,4 @@ int image_export(Context &c) {
   return 0;
 }
 
-int image_copy(Context &c) {
-  auto [from, image] = c.split(c.args[0]);
-  auto [to, name] = c.split(c.args[1]);
-  if (!name.empty()) fail("Can't provide a name for the target image");
-  bool elsewhere = !c.text("target-project").empty();
-  if (from == to && !elsewhere) fail("The source and target servers must be different");
-  auto &target = c.server(to);
-  json::object body;
-  std::string type;
-  body["source"] = image_source(c, from, to, image, &type);
-  auto &source = body["source"].as_object();
-  Strings aliases = c.list("alias");
-  if (from == to) {
-    source["project"] = target.project().empty() ? "default" : target.project();
-  }
-  if (c.flag("copy-aliases") && c.settings.remote(from).protocol == "incus") {
-    auto &server = c.server(from);
-    auto info = server.get(url({"images", image_fingerprint(server, image)}));
-    for (auto &a : array_at(info, "aliases")) aliases.push_back(str(a, "name"));
-  }
-  if (elsewhere) target.use_project(c.text("target-project"));
-  body["public"] = c.flag("public");
-  body["auto_update"] = c.flag("auto-update");
-  if (c.given("profile")) body["profiles"] = json::value_from(c.list("profile"));
-  auto op = target.start("POST", url({"images"}), body);
-  if (!op) fail("The server started no copy");
-  auto fingerprint = str(metadata_of(wait_for(c, *op, "Copying the image: {}")), "fingerprint");
-  if (!c.quiet()) say("\rImage copied successfully!\n");
-  ensure_aliases(target, aliases, fingerprint);
-  return 0;
-}
-
 } // namespace cli

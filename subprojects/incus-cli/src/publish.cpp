@@ -17,7 +17,7 @@ int run(Context &c) {
   auto to = c.target(to_given ? c.args[1] : "");
   if (from.name.empty()) fail("Instance name is mandatory");
   if (!to.name.empty()) fail("There is no \"image name\".  Did you want an alias?");
-  if (to_given && from.remote != to.remote) fail("Publishing to another server isn't done by this program yet");
+  bool elsewhere = to_given && from.remote != to.remote;
   bool snapshot = from.name.find('/') != std::string::npos;
   json::object body, properties;
   for (std::size_t i = to_given ? 2 : 1; i < c.args.size(); i++) {
@@ -26,7 +26,8 @@ int run(Context &c) {
   }
   auto aliases = c.list("alias");
   auto &s = *from.server;
-  auto taken = existing_aliases(s, aliases);
+  auto &t = elsewhere ? *to.server : s;
+  auto taken = existing_aliases(t, aliases);
   if (!c.flag("reuse") && !taken.empty()) fail("Aliases already exists: {}", join(taken, ", "));
   bool restart = false, ephemeral = false;
   if (!snapshot) {
@@ -63,8 +64,19 @@ int run(Context &c) {
     throw;
   }
   start_again();
-  if (c.flag("reuse")) delete_images_of(s, aliases, fingerprint);
-  ensure_aliases(s, aliases, fingerprint);
+  if (elsewhere) {
+    // Made here, and then it moves.
+    auto away = [&] { s.finish("DELETE", url({"images", fingerprint})); };
+    try {
+      copy_image(c, from.remote, to.remote, fingerprint, "pull", {{"public", c.flag("public")}});
+    } catch (...) {
+      away();
+      throw;
+    }
+    away();
+  }
+  if (c.flag("reuse")) delete_images_of(t, aliases, fingerprint);
+  ensure_aliases(t, aliases, fingerprint);
   say("Instance published with fingerprint: {}\n", fingerprint);
   return 0;
 }

@@ -137,12 +137,30 @@ incus::Host &Server::host() {
     while (path.rfind("//", 0) == 0) path.erase(0, 1);
     bool ours = path.empty() || path == "/";
     if (ours) path = local_socket();
-    if (ours && geteuid() == 0 && !getenv("INCUS_SOCKET") && !socket_answers(path)) start_daemon(path);
+    if (ours && geteuid() == 0 && !getenv("INCUS_SOCKET")) {
+      own_ = path;
+      if (!socket_answers(path)) start_daemon(path);
+    }
     uri = "unix://" + path;
   }
-  host_.emplace(incus::Host::open(uri, options));
+  try {
+    host_.emplace(incus::Host::open(uri, options));
+  } catch (const incus::Error &e) {
+    if (own_.empty() || e.code() != incus::ErrorCode::unavailable) throw;
+    // It ended between our look and our call.
+    await_end();
+    host_.emplace(incus::Host::open(uri, options));
+  }
   return *host_;
 }
+
+void Server::await_end() {
+  auto until = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  while (socket_answers(own_) && std::chrono::steady_clock::now() < until) usleep(20000);
+  if (!socket_answers(own_)) start_daemon(own_);
+}
+
+const std::string &Server::address() const { return context_.settings.remote(remote_).address; }
 
 std::string Server::in_project(const std::string &path) const {
   if (project_.empty() || path.find("project=") != std::string::npos || path.rfind("/1.0", 0) != 0) return path;
@@ -153,6 +171,15 @@ std::string Server::in_project(const std::string &path) const {
 incus::RawReply Server::call(incus::RawCall call) {
   call.path = in_project(call.path);
   if (context_.debug()) print_error(fmt::format("DEBUG  {} {} {}\n", call.method, call.path, call.body));
+  try {
+    return host().call(call);
+  } catch (const incus::Error &e) {
+    // A daemon that ends because nobody was there refuses what comes then; it has done nothing of it. Reading may be repeated anyway.
+    bool nothing_done = std::string_view(e.what()).find("shutting down") != std::string_view::npos || (call.method == "GET" && call.streams.empty());
+    if (own_.empty() || e.code() != incus::ErrorCode::unavailable || !nothing_done) throw;
+  }
+  host_.reset();
+  await_end();
   return host().call(call);
 }
 

@@ -14,6 +14,8 @@ public:
   Server(Context &context, std::string remote);
 
   const std::string &remote() const { return remote_; }
+  /// As the settings have it.
+  const std::string &address() const;
   /// What the verbs work in: --project, $INCUS_PROJECT, or the remote's.
   const std::string &project() const { return project_; }
   void use_project(const std::string &name) { project_ = name; }
@@ -41,8 +43,12 @@ public:
   void forget() { info_ = nullptr; }
 
 private:
+  /// Waits until the machine's own daemon, which is ending, has ended; then another one is started.
+  void await_end();
+
   Context &context_;
   std::string remote_, project_;
+  std::string own_; ///< the socket, when this is the machine's own daemon, which we may start
   std::optional<incus::Host> host_;
   json::value info_;
 };

@@ -57,6 +57,35 @@ void update_volume(Connection &c, const VolumeFull &v) {
   insert_config_of(c, v);
 }
 
+std::vector<VolumeUser> volume_users(Connection &c, const std::string &pool) {
+  std::vector<VolumeUser> out;
+  c.query(R"(
+    WITH disks AS (
+      SELECT p.value AS pool, s.value AS source, i.project_id AS project, i.name AS name, 0 AS profile
+        FROM instances_devices d
+        JOIN instances_devices_config p ON p.instance_device_id = d.id AND p.key = 'pool'
+        JOIN instances_devices_config s ON s.instance_device_id = d.id AND s.key = 'source'
+        JOIN instances i ON i.id = d.instance_id
+      UNION
+      SELECT p.value, s.value, r.project_id, r.name, 1
+        FROM profiles_devices d
+        JOIN profiles_devices_config p ON p.profile_device_id = d.id AND p.key = 'pool'
+        JOIN profiles_devices_config s ON s.profile_device_id = d.id AND s.key = 'source'
+        JOIN profiles r ON r.id = d.profile_id
+      UNION
+      SELECT p.value, s.value, i.project_id, i.name, 0
+        FROM profiles_devices d
+        JOIN profiles_devices_config p ON p.profile_device_id = d.id AND p.key = 'pool'
+        JOIN profiles_devices_config s ON s.profile_device_id = d.id AND s.key = 'source'
+        JOIN instances_profiles ip ON ip.profile_id = d.profile_id
+        JOIN instances i ON i.id = ip.instance_id
+        WHERE NOT EXISTS (SELECT 1 FROM instances_devices o WHERE o.instance_id = i.id AND o.name = d.name))
+    SELECT u.pool, u.source, projects.name, u.name, u.profile FROM disks u JOIN projects ON projects.id = u.project
+      WHERE ?1 = '' OR u.pool = ?1 ORDER BY u.profile, projects.name, u.name)",
+          {pool}, [&](const Row &r) { out.push_back({r.text(0), r.text(1), r.text(2), r.text(3), r.number(4) != 0}); });
+  return out;
+}
+
 std::vector<VolumeSnapshotRow> volume_snapshots(Connection &c, std::int64_t volume_id) {
   std::vector<VolumeSnapshotRow> out;
   c.query(std::string("SELECT id, storage_volume_id, name, description, expiry_date, creation_date FROM storage_volumes_snapshots") +

@@ -15,6 +15,15 @@ std::vector<VolumeFull> volumes_full(Connection &c, const std::string &pool);
 void insert_volume(Connection &c, const VolumeFull &v);
 void update_volume(Connection &c, const VolumeFull &v); ///< description and configuration
 
+/// Who has a disk device with this pool and source.
+struct VolumeUser {
+  std::string pool, source;
+  std::string project, name;
+  bool is_profile = false;
+};
+/// Instances, by their own devices and by those of their profiles, and profiles; `pool` empty: of all.
+std::vector<VolumeUser> volume_users(Connection &c, const std::string &pool);
+
 struct VolumeSnapshotRow {
   std::int64_t id = 0, volume_id = 0;
   std::string name, description;

@@ -13,6 +13,18 @@
 
 namespace incus::device {
 
+/// A custom volume as a disk uses it.
+struct Volume {
+  std::string path;  ///< its content on this host
+  bool shift = true; ///< owners in it are the guest's
+};
+/// What devices ask of the host that the instance is on.
+struct Host {
+  std::function<bool(const std::string &pool)> pool_exists;
+  /// Throws not_found. Null: not asked (profiles).
+  std::function<Volume(const std::string &pool, const std::string &name)> volume;
+};
+
 /// What a device sees while it works.
 struct Context {
   std::string instance;             ///< its own name (or the profile's), for messages
@@ -21,7 +33,7 @@ struct Context {
   bool in_profile = false;          ///< validation of a profile: parents need not exist, required keys must
   Config *volatiles = nullptr;      ///< the instance's own configuration, for volatile.NAME.*; written ones are stored
   const Devices *devices = nullptr; ///< all devices of the instance (expanded): free interface names are chosen among them
-  std::function<bool(const std::string &pool)> pool_exists; ///< for root disks
+  const Host *host = nullptr;       ///< null: its facts do not matter here
 };
 
 struct DeviceType {
@@ -41,11 +53,11 @@ const DeviceType &type(const std::string &instance_or_profile, const std::string
 /// Validates one device completely: type, unknown keys, values, and the type's own rules.
 void validate(const Context &ctx);
 /// All devices of an instance or profile, and what they must not do to each other (the same path, the same interface name).
-void validate_all(const std::string &instance, const Devices &devices, bool in_profile, const std::function<bool(const std::string &pool)> &pool_exists);
+void validate_all(const std::string &instance, const Devices &devices, bool in_profile, const Host &host);
 /// Before a start is recorded: every device writes its volatile.NAME.* into `volatiles`.
 void prepare_all(const std::string &instance, const Devices &devices, Config &volatiles);
 /// At the start: what the backend has to do, mounts in an order in which none hides another.
-RunItems render_all(const std::string &instance, const Devices &devices, Config &volatiles);
+RunItems render_all(const std::string &instance, const Devices &devices, Config &volatiles, const Host &host = {});
 /// Host interfaces that devices of an instance may have left: the volatile.NAME.host_name of its nics.
 std::vector<std::string> host_interfaces(const Devices &devices, const Config &volatiles);
 

@@ -30,12 +30,12 @@ std::string is_guest_path(std::string_view v) {
 
 constexpr schema::Key keys[] = {
     {"path", "string", is_guest_path, "", false, "Where it appears in the instance; / for the root"},
-    {"pool", "string", nullptr, "", false, "Storage pool of the root disk"},
+    {"pool", "string", nullptr, "", false, "Storage pool of the root disk, or of the custom volume that source names"},
     {"readonly", "bool", schema::is_bool, "false", false, "Whether it can only be read"},
     {"recursive", "bool", schema::is_bool, "false", false, "Whether mounts below the source come with it"},
     {"required", "bool", schema::is_bool, "true", false, "Whether a missing source is an error; else the disk is left out"},
     {"shift", "bool", schema::is_bool, "false", false, "Map owners of the source to the instance's ids"},
-    {"source", "string", schema::is_absolute_path, "", false, "A directory or file of the host"},
+    {"source", "string", nullptr, "", false, "A directory or file of the host; with pool, a custom volume"},
 };
 
 bool is_root(const Config &c) { return normal(get(c, "path")) == "/"; }
@@ -55,6 +55,19 @@ std::optional<struct stat> look(const Context &ctx) {
   return st;
 }
 
+bool of_pool(const Config &c) { return !get(c, "pool").empty() && !is_root(c); }
+
+/// Nothing when it is not there and need not be.
+std::optional<Volume> volume_of(const Context &ctx) {
+  if (!ctx.host || !ctx.host->volume) return std::nullopt;
+  try {
+    return ctx.host->volume(get(ctx.config, "pool"), get(ctx.config, "source"));
+  } catch (const Error &e) {
+    if (e.code() == ErrorCode::not_found && !schema::truthy(schema::value(keys, ctx.config, "required"))) return std::nullopt;
+    throw Error(e.code(), "source of " + describe(ctx), e);
+  }
+}
+
 void validate_disk(const Context &ctx) {
   auto &c = ctx.config;
   auto refuse = [&](const std::string &why) { base::fail(ErrorCode::invalid_argument, "invalid {}: {}", describe(ctx), why); };
@@ -64,27 +77,45 @@ void validate_disk(const Context &ctx) {
     for (auto *k : {"source", "readonly", "recursive", "required", "shift"})
       if (!get(c, k).empty()) refuse(fmt::format("the root disk (path=/) cannot have {}", k));
     base::PoolName::parse(get(c, "pool"));
-    if (ctx.pool_exists && !ctx.pool_exists(get(c, "pool"))) base::fail(ErrorCode::not_found, "storage pool {} of {} does not exist", base::quoted(get(c, "pool")), describe(ctx));
+    if (ctx.host && ctx.host->pool_exists && !ctx.host->pool_exists(get(c, "pool"))) base::fail(ErrorCode::not_found, "storage pool {} of {} does not exist", base::quoted(get(c, "pool")), describe(ctx));
     return;
   }
-  if (!get(c, "pool").empty()) refuse("volumes of a storage pool cannot be attached yet, only the root disk (path=/) has pool; use source with a path of the host");
-  if (get(c, "source").empty()) refuse("source is missing; set it to a directory or file of the host");
+  auto &source = get(c, "source");
+  if (source.empty()) refuse("source is missing; set it to a directory or file of the host, or to a custom volume of pool");
+  if (of_pool(c)) {
+    if (source.starts_with('/')) refuse(fmt::format("source {} is a path, but pool is set: name a custom volume, or leave out pool", base::quoted(source)));
+    for (auto *k : {"recursive", "shift"})
+      if (!get(c, k).empty()) refuse(fmt::format("a custom volume cannot have {}", k));
+    base::PoolName::parse(get(c, "pool"));
+    if (ctx.host && ctx.host->pool_exists && !ctx.host->pool_exists(get(c, "pool"))) base::fail(ErrorCode::not_found, "storage pool {} of {} does not exist", base::quoted(get(c, "pool")), describe(ctx));
+    volume_of(ctx);
+    return;
+  }
+  if (auto rule = schema::is_absolute_path(source); !rule.empty())
+    refuse(fmt::format("\"source\" {} {}; for a custom volume set pool, too", base::quoted(source), rule));
   if (!ctx.in_profile) look(ctx);
 }
 
 void render_disk(const Context &ctx, RunItems &items) {
   if (is_root(ctx.config)) return; // the instance's volume; storage plans it
-  auto st = look(ctx);
-  if (!st) return;
-  auto on = [&](const char *key) { return schema::truthy(get(ctx.config, key)); };
   MountItem m;
+  if (of_pool(ctx.config)) {
+    auto v = volume_of(ctx);
+    if (!v) return;
+    m.source = v->path;
+    m.shift = v->shift;
+  } else {
+    auto st = look(ctx);
+    if (!st) return;
+    m.source = get(ctx.config, "source");
+    m.is_file = !S_ISDIR(st->st_mode);
+    m.shift = schema::truthy(get(ctx.config, "shift"));
+  }
+  auto on = [&](const char *key) { return schema::truthy(get(ctx.config, key)); };
   m.device = ctx.name;
-  m.source = get(ctx.config, "source");
   m.target = normal(get(ctx.config, "path")).substr(1);
   m.options.push_back(on("recursive") ? "rbind" : "bind");
   if (on("readonly")) m.options.push_back("ro");
-  m.is_file = !S_ISDIR(st->st_mode);
-  m.shift = on("shift");
   m.optional = !schema::truthy(schema::value(keys, ctx.config, "required"));
   items.mounts.push_back(std::move(m));
 }

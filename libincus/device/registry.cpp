@@ -65,8 +65,8 @@ void validate(const Context &ctx) {
   if (t.validate) t.validate(ctx);
 }
 
-void validate_all(const std::string &instance, const Devices &devices, bool in_profile, const std::function<bool(const std::string &pool)> &pool_exists) {
-  for (auto &[name, config] : devices) validate(Context{instance, name, config, in_profile, nullptr, &devices, pool_exists});
+void validate_all(const std::string &instance, const Devices &devices, bool in_profile, const Host &host) {
+  for (auto &[name, config] : devices) validate(Context{instance, name, config, in_profile, nullptr, &devices, &host});
   auto whose = owner(instance, in_profile);
   root_disk(devices);
   refuse_shared(whose, devices, "disk", "path", as_path);
@@ -76,15 +76,15 @@ void validate_all(const std::string &instance, const Devices &devices, bool in_p
 
 void prepare_all(const std::string &instance, const Devices &devices, Config &volatiles) {
   for (auto &[name, config] : devices) {
-    Context ctx{instance, name, config, false, &volatiles, &devices, {}};
+    Context ctx{instance, name, config, false, &volatiles, &devices};
     if (auto prepare = type(owner(instance, false), name, config).prepare) prepare(ctx);
   }
 }
 
-RunItems render_all(const std::string &instance, const Devices &devices, Config &volatiles) {
+RunItems render_all(const std::string &instance, const Devices &devices, Config &volatiles, const Host &host) {
   RunItems items;
   for (auto &[name, config] : devices) {
-    Context ctx{instance, name, config, false, &volatiles, &devices, {}};
+    Context ctx{instance, name, config, false, &volatiles, &devices, &host};
     if (auto render = type(owner(instance, false), name, config).render) render(ctx, items);
   }
   // A mount on /a would hide one on /a/b that was made before it.

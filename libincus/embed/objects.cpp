@@ -47,7 +47,7 @@ ProfileInfo to_info(db::Connection &c, const db::ProfileRow &row) {
 
 void validate(db::Connection &c, const std::string &name, const Config &config, const Devices &devices) {
   instance::validate_instance_config(config, "profile " + base::quoted(name), true);
-  device::validate_all(name, devices, true, [&](const std::string &pool) { return !db::pools(c, pool).empty(); });
+  device::validate_all(name, devices, true, {[&](const std::string &pool) { return !db::pools(c, pool).empty(); }, nullptr});
 }
 
 db::ProfileRow row_of(db::Connection &c, const std::string &project, const std::string &name) {

@@ -42,7 +42,24 @@ std::string url(const db::VolumeFull &v, const std::string &snapshot = {}) {
   return "/1.0/storage-pools/" + v.pool + "/volumes/" + type_names[v.type & 3] + "/" + v.name + (snapshot.empty() ? "" : "/snapshots/" + snapshot) + suffix(v.project);
 }
 
-json::value to_json(const Entry &e) {
+/// By project and name: who uses the custom volumes of a pool.
+using Users = std::map<std::pair<std::string, std::string>, std::vector<std::string>>;
+Users users_of(db::Connection &c, const std::string &pool) {
+  Users out;
+  for (auto &u : db::volume_users(c, pool))
+    out[{db::project_of(c, u.project, "features.storage.volumes"), u.source}].push_back((u.is_profile ? "/1.0/profiles/" : "/1.0/instances/") + u.name + suffix(u.project));
+  return out;
+}
+/// A volume that is used keeps its name and stays.
+void refuse_used(db::Connection &c, const db::VolumeFull &v, const char *doing) {
+  auto users = users_of(c, v.pool);
+  auto it = users.find({v.project, v.name});
+  if (it == users.end()) return;
+  base::fail(ErrorCode::conflict, "cannot {} volume {} of pool {}: The storage volume is still in use by {}{}; detach it first", doing, base::quoted(v.name), base::quoted(v.pool), it->second[0],
+             it->second.size() > 1 ? fmt::format(" and {} more", it->second.size() - 1) : "");
+}
+
+json::value to_json(const Entry &e, const Users &users) {
   auto &v = *e.volume;
   StorageVolumeInfo i;
   i.name = e.snapshot.empty() ? v.name : v.name + "/" + e.snapshot;
@@ -55,6 +72,7 @@ json::value to_json(const Entry &e) {
   if (e.snapshot.empty()) {
     i.config = v.config;
     if (v.type == container) i.used_by = {"/1.0/instances/" + v.name + suffix(v.project)};
+    if (auto it = users.find({v.project, v.name}); v.type == custom && it != users.end()) i.used_by = it->second;
     if (v.type == image) i.used_by = {"/1.0/images/" + v.name + suffix(v.project)};
   }
   return api::to_json(i);
@@ -129,11 +147,12 @@ api::Reply list(db::Connection &c, const api::Request &q, std::optional<int> typ
   std::map<std::int64_t, std::vector<db::VolumeSnapshotRow>> custom_snapshots;
   for (auto &s : db::volume_snapshots(c, 0)) custom_snapshots[s.volume_id].push_back(std::move(s));
   json::array out;
+  auto users = q.recursion() == 0 ? Users() : users_of(c, q.path[0]);
   auto add = [&](const Entry &e) {
     if (q.recursion() == 0)
       out.emplace_back(url(*e.volume, e.snapshot));
     else
-      out.push_back(to_json(e));
+      out.push_back(to_json(e, users));
   };
   auto rows = db::volumes_full(c, q.path[0]);
   for (auto &v : rows) {
@@ -223,7 +242,7 @@ api::Reply Engine::pool_volumes_type_post(api::Request &q) {
 
 api::Reply Engine::volume_get(api::Request &q) {
   auto v = Volumes(*global_, q.path[0]).one(owner(*global_, q), type_of(q.path[1]), q.path[2]);
-  return {to_json(Entry{&v, {}, {}, {}, {}}), etag(v), {}};
+  return {to_json(Entry{&v, {}, {}, {}, {}}, users_of(*global_, v.pool)), etag(v), {}};
 }
 
 api::Reply Engine::change_volume(api::Request &q, bool patch) {
@@ -259,6 +278,7 @@ api::Reply Engine::volume_post(api::Request &q) {
   auto to = api::from_json<api::Rename>(q.body).name;
   if (auto *pool = q.body.get_object().if_contains("pool"); pool && pool->is_string() && !pool->get_string().empty() && pool->get_string() != q.path[0])
     base::fail(ErrorCode::not_supported, "volumes cannot be moved between storage pools yet");
+  refuse_used(*global_, volumes_->volume(q.path[0], owner(*global_, q), q.path[2]), "rename");
   volumes_->rename(q.path[0], owner(*global_, q), q.path[2], to);
   api::Reply r;
   r.location = url(volumes_->volume(q.path[0], owner(*global_, q), to));
@@ -268,7 +288,9 @@ api::Reply Engine::volume_post(api::Request &q) {
 
 api::Reply Engine::volume_delete(api::Request &q) {
   only_custom(type_of(q.path[1]), "delete");
-  auto where = url(volumes_->volume(q.path[0], owner(*global_, q), q.path[2]));
+  auto v = volumes_->volume(q.path[0], owner(*global_, q), q.path[2]);
+  refuse_used(*global_, v, "delete");
+  auto where = url(v);
   volumes_->remove(q.path[0], owner(*global_, q), q.path[2]);
   events_.lifecycle("storage-volume-deleted", where, owner(*global_, q));
   return {};

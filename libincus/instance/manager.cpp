@@ -5,9 +5,12 @@
 
 #include "base/error.hpp"
 #include "base/names.hpp"
+#include "db/projects.hpp"
+#include "db/volumes.hpp"
 #include "device/device.hpp"
 #include "instance/keys.hpp"
 #include "schema/schema.hpp"
+#include "storage/custom.hpp"
 #include "sys/idmap.hpp"
 
 namespace incus::instance {
@@ -143,12 +146,32 @@ void Manager::check_requirements(const std::string &what, const Config &c) {
     base::fail(ErrorCode::invalid_argument, "the image of {} needs security.nesting=true (requirements.nesting=true)", what);
 }
 
+device::Host Manager::host_of(const std::string &project) {
+  device::Host h;
+  h.pool_exists = [this](const std::string &pool) { return !db::pools(ctx_.global, pool).empty(); };
+  h.volume = [this, project](const std::string &pool, const std::string &name) {
+    constexpr int custom = 2;
+    auto owner = db::project_of(ctx_.global, project, "features.storage.volumes");
+    auto v = db::volume(ctx_.global, pool, owner, custom, name);
+    if (!v) base::fail(ErrorCode::not_found, "Storage volume not found: pool {} has no custom volume {}", base::quoted(pool), base::quoted(name));
+    auto unmapped = v->config.find("security.unmapped");
+    return device::Volume{ctx_.pools.driver(pool)->directory({storage::VolumeType::custom, storage::CustomVolumes::store_name(owner, name)}),
+                          unmapped == v->config.end() || !schema::truthy(unmapped->second)};
+  };
+  return h;
+}
+
+device::RunItems Manager::items_of(const db::InstanceRow &row, const Devices &devices) {
+  auto volatiles = row.config;
+  return device::render_all(row.name, devices, volatiles, host_of(row.project));
+}
+
 /// The one gate: the final expanded configuration, before it is committed.
 void Manager::check_expanded(const db::InstanceRow &row, const Expanded &e, bool creating) {
   auto what = "instance " + base::quoted(row.name);
   validate_instance_config(e.config, what, false);
   if (auto it = e.config.find("raw.lxc"); it != e.config.end() && !it->second.empty()) ctx_.runtime.validate_raw(it->second);
-  device::validate_all(row.name, e.devices, false, [this](const std::string &pool) { return !db::pools(ctx_.global, pool).empty(); });
+  device::validate_all(row.name, e.devices, false, host_of(row.project));
   check_requirements(what, e.config);
   sys::choose_idmap(e.config, {});
   auto root = device::root_disk(e.devices);

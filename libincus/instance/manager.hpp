@@ -15,6 +15,7 @@
 
 #include "db/journal.hpp"
 #include "db/records.hpp"
+#include "device/device.hpp"
 #include "image/store.hpp"
 #include "instance/files.hpp"
 #include "instance/logs.hpp"
@@ -177,6 +178,9 @@ private:
     bool nics = false, disks = false;
   };
   void plug(const Key &key, const Plug &plug);
+  /// What the devices of a project's instances ask of this host.
+  device::Host host_of(const std::string &project);
+  device::RunItems items_of(const db::InstanceRow &row, const Devices &devices);
   /// Nothing when no device differs; writes the volatile keys of what is new. Throws conflict when one cannot change while it runs.
   std::optional<Plug> plug_of(db::InstanceRow &row, const Expanded &before, const Expanded &after);
   Key key_of(const db::InstanceRow &row) const;

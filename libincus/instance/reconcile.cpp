@@ -28,7 +28,7 @@ void Manager::reconcile(bool same_boot) {
           }
           // A change of its disks may have been recorded and not made.
           try {
-            ctx_.runtime.set_disks(key_of(*r), device::render_all(r->name, expand(*r).devices, r->config).mounts, false);
+            ctx_.runtime.set_disks(key_of(*r), items_of(*r, expand(*r).devices).mounts, false);
           } catch (const std::exception &e) {
             ctx_.log.warning("disks of instance {} are those of its configuration at its next start: {}", r->name, e.what());
           }

@@ -109,7 +109,7 @@ StartSpec Manager::prepare_start(db::InstanceRow &row, const Expanded &e, Config
   s.rootfs = prepare_rootfs(row, root, s.idmap, changes);
   Config volatiles = row.config;
   device::prepare_all(row.name, e.devices, volatiles);
-  s.items = device::render_all(row.name, e.devices, volatiles);
+  s.items = device::render_all(row.name, e.devices, volatiles, host_of(row.project));
   for (auto &[k, v] : volatiles) {
     auto it = row.config.find(k);
     if (it == row.config.end() || it->second != v) changes[k] = v;
@@ -290,7 +290,7 @@ void Manager::on_rebooted(const Key &key, const Started &started) {
     if (!claim.held()) return;
     auto r = db::instance(ctx_.global, key.id);
     if (!r) return;
-    auto items = device::render_all(r->name, expand(*r).devices, r->config);
+    auto items = items_of(*r, expand(*r).devices);
     ctx_.runtime.set_disks(key, items.mounts, true);
     ctx_.runtime.set_nics(key, items.nics, {});
   });

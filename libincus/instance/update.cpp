@@ -65,7 +65,7 @@ void Manager::update(const std::string &project, const std::string &name, const 
     } catch (...) {
       ctx_.global.transaction([&] { db::update_instance(ctx_.global, old); });
       try {
-        this->plug(key_of(old), {device::render_all(old.name, before.devices, old.config), {}, plug->nics, plug->disks});
+        this->plug(key_of(old), {items_of(old, before.devices), {}, plug->nics, plug->disks});
       } catch (const std::exception &e) {
         ctx_.log.warning("devices of instance {} are as they were at its next start: {}", name, e.what());
       }
@@ -107,7 +107,7 @@ std::optional<Manager::Plug> Manager::plug_of(db::InstanceRow &r, const Expanded
     if (!is || type(a->second) != "nic") std::erase_if(r.config, [&](auto &kv) { return kv.first.starts_with(prefix); });
   }
   device::prepare_all(r.name, after.devices, r.config);
-  plug.items = device::render_all(r.name, after.devices, r.config);
+  plug.items = device::render_all(r.name, after.devices, r.config, host_of(r.project));
   return plug;
 }
 

@@ -116,6 +116,8 @@ public:
     return p;
   }
 
+  std::string directory(const VolumeRef &vol) override { return fmt::format("{}/{}/{}", directory_, storage::volume_directory(vol.type), vol.name); }
+
   std::uint64_t usage(const VolumeRef &vol) override {
     std::lock_guard lock(mutex_);
     get(vol);

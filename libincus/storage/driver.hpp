@@ -65,6 +65,8 @@ public:
   virtual RootfsPlan rootfs(const VolumeRef &vol) = 0;
   /// Bytes the volume occupies by itself (shared layers not counted).
   virtual std::uint64_t usage(const VolumeRef &vol) = 0;
+  /// Where the volume's directory is on this host; for a custom volume that is its content.
+  virtual std::string directory(const VolumeRef &vol) = 0;
   /// A directory descriptor of the volume's directory (holding rootfs/ or layers, backup.yaml, templates/, metadata.yaml).
   virtual int open_volume(const VolumeRef &vol) = 0;
   /// Changes owners on disk from one id map to another (shift); only needed where rootfs().idmapped cannot be used.

@@ -326,6 +326,10 @@ std::uint64_t TreeDriver::usage(const VolumeRef &vol) {
   return sys::tree_usage(type_directory(vol.type).get(), vol.name).bytes;
 }
 
+std::string TreeDriver::directory(const VolumeRef &vol) {
+  check_component(vol.name);
+  return fmt::format("{}/{}/{}", context_.directory, volume_directory(vol.type), vol.name);
+}
 int TreeDriver::open_volume(const VolumeRef &vol) { return volume(vol).release(); }
 
 } // namespace incus::storage

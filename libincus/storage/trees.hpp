@@ -39,6 +39,7 @@ public:
   void remove_volume(const VolumeRef &vol) override;
   void rename(const VolumeRef &vol, const std::string &new_name) override;
   std::uint64_t usage(const VolumeRef &vol) override;
+  std::string directory(const VolumeRef &vol) override;
   int open_volume(const VolumeRef &vol) override;
   SnapshotOps *snapshots() override { return this; }
 

@@ -257,3 +257,53 @@ TEST_CASE("devices: disks of a guest that runs") {
   CHECK(report.at("problems").as_array().empty());
   c.stop(true).wait();
 }
+
+TEST_CASE("devices: custom volumes") {
+  World w;
+  auto request = [&](const char *method, const std::string &path, const std::string &body = "") { return w.host.request(method, "/1.0/storage-pools/default/volumes/custom" + path, body); };
+  auto c = w.run("c1", {});
+  request("POST", "", R"({"name": "data", "config": {"user.a": "b"}})");
+  request("POST", "", R"({"name": "plain", "config": {"security.unmapped": "true"}})");
+  REFUSED(not_found, "\"none\"", c.patch({}, {{"d", {{"type", "disk"}, {"path", "/d"}, {"pool", "default"}, {"source", "none"}}}}));
+  CHECK(c.info().devices.count("d") == 0);
+  // While it runs, and for two instances at once.
+  const Devices disk{{"d", {{"type", "disk"}, {"path", "/srv/data"}, {"pool", "default"}, {"source", "data"}}}};
+  c.patch({}, disk);
+  InstanceCreate r;
+  r.devices = disk;
+  auto c2 = w.run("c2", r);
+  if (real()) {
+    CHECK(c.exec({"sh", "-c", "id -u; stat -c %u /srv/data; echo hello > /srv/data/file"}).stdout_data == "0\n0\n");
+    CHECK(c2.exec({"cat", "/srv/data/file"}).stdout_data == "hello\n");
+    CHECK(c2.exec({"stat", "-c", "%u", "/srv/data/file"}).stdout_data == "0\n");
+    c.patch({}, {{"p", {{"type", "disk"}, {"path", "/plain"}, {"pool", "default"}, {"source", "plain"}}}});
+    CHECK(c.exec({"stat", "-c", "%u", "/plain"}).stdout_data == "65534\n");
+    c.patch({}, {{"p", {{"type", "none"}}}});
+  }
+  // By way of a profile, too, and told of.
+  w.host.create_profile({"p1", {}, "", disk});
+  auto used = boost::json::parse(request("GET", "/data")).at("used_by");
+  CHECK(used == boost::json::array{"/1.0/instances/c1", "/1.0/instances/c2", "/1.0/profiles/p1"});
+  CHECK(boost::json::parse(request("GET", "/plain")).at("used_by").as_array().empty());
+  REFUSED(conflict, "still in use", request("DELETE", "/data"));
+  REFUSED(conflict, "still in use", request("POST", "/data", R"({"name": "other"})"));
+  w.host.profile("p1").remove();
+  c2.stop(true).wait();
+  c2.remove().wait();
+  auto i = c.info();
+  i.devices.erase("d");
+  c.update({i.architecture, i.config, "", i.devices, false, i.profiles, "", false}).wait();
+  if (real()) CHECK(c.exec({"cat", "/srv/data/file"}).exit_code != 0);
+  request("POST", "/data", R"({"name": "other"})");
+  if (real()) {
+    c.patch({}, {{"d", {{"type", "disk"}, {"path", "/again"}, {"pool", "default"}, {"source", "other"}, {"readonly", "true"}}}});
+    CHECK(c.exec({"cat", "/again/file"}).stdout_data == "hello\n");
+    CHECK(c.exec({"touch", "/again/file"}).exit_code != 0);
+  }
+  c.stop(true).wait();
+  c.remove().wait();
+  request("DELETE", "/other");
+  request("DELETE", "/plain");
+  auto report = boost::json::parse(w.host.request("GET", "/internal/check"));
+  CHECK(report.at("problems").as_array().empty());
+}

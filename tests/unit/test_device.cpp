@@ -11,8 +11,13 @@ using device::Context;
 namespace {
 
 std::string refusal(const Config &config, bool profile = false, const std::string &name = "d1", ErrorCode code = ErrorCode::invalid_argument) {
+  const device::Host host{[](const std::string &pool) { return pool == "default"; },
+                          [](const std::string &pool, const std::string &volume) -> device::Volume {
+                            if (volume != "data") throw Error(ErrorCode::not_found, pool + " has no " + volume);
+                            return {"/pool/custom/data", true};
+                          }};
   try {
-    device::validate(Context{"c1", name, config, profile, nullptr, nullptr, [](const std::string &pool) { return pool == "default"; }});
+    device::validate(Context{"c1", name, config, profile, nullptr, nullptr, &host});
   } catch (const Error &e) {
     CHECK(e.code() == code);
     return e.what();
@@ -71,7 +76,7 @@ TEST_CASE("host disks") {
   CHECK(refusal(etc) == "");
   CHECK(refusal(with(etc, "path", "")).find("path is missing") != std::string::npos);
   CHECK(refusal(with(etc, "source", "")).find("source is missing") != std::string::npos);
-  CHECK(refusal(with(etc, "pool", "default")).find("cannot be attached yet") != std::string::npos);
+  CHECK(refusal(with(etc, "pool", "default")).find("is a path, but pool is set") != std::string::npos);
   for (auto *bad : {"mnt", "/a/../b", "/..", "/a/./b", "/a\nb"}) CHECK(refusal(with(etc, "path", bad)) != "");
   for (auto *bad : {"etc", "/etc/../srv", "/a\nb"}) CHECK(refusal(with(etc, "source", bad)) != "");
   for (auto *k : {"readonly", "recursive", "required", "shift"}) CHECK(refusal(with(etc, k, "maybe")) != "");
@@ -81,6 +86,25 @@ TEST_CASE("host disks") {
   CHECK(refusal(gone, true) == "");
   CHECK(refusal(with(gone, "required", "false")) == "");
   CHECK(refusal(with(etc, "source", "/dev/null"), false, "d1", ErrorCode::not_supported) != "");
+}
+
+TEST_CASE("custom volumes as disks") {
+  const Config volume{{"type", "disk"}, {"path", "/data"}, {"pool", "default"}, {"source", "data"}};
+  CHECK(refusal(volume) == "");
+  CHECK(refusal(with(volume, "source", "none"), false, "d1", ErrorCode::not_found) == "source of device \"d1\" of instance \"c1\": default has no none");
+  CHECK(refusal(with(with(volume, "source", "none"), "required", "false")) == "");
+  CHECK(refusal(with(volume, "pool", "other"), false, "d1", ErrorCode::not_found).find("does not exist") != std::string::npos);
+  CHECK(refusal(with(volume, "shift", "true")).find("cannot have shift") != std::string::npos);
+  CHECK(refusal(with(volume, "pool", "")).find("for a custom volume set pool, too") != std::string::npos);
+  Config v;
+  device::Host host{nullptr, [](const std::string &, const std::string &name) { return device::Volume{"/pool/custom/" + name, name != "raw"}; }};
+  auto items = device::render_all("c1", {{"d", with(volume, "readonly", "true")}, {"r", with(with(volume, "source", "raw"), "path", "/raw")}}, v, host);
+  REQUIRE(items.mounts.size() == 2);
+  CHECK(items.mounts[0].source == "/pool/custom/data");
+  CHECK(items.mounts[0].target == "data");
+  CHECK(items.mounts[0].shift);
+  CHECK(items.mounts[0].options == std::vector<std::string>{"bind", "ro"});
+  CHECK_FALSE(items.mounts[1].shift);
 }
 
 TEST_CASE("host disks become mounts, outer ones first") {

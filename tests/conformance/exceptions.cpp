@@ -87,14 +87,6 @@ constexpr Exception table[] = {
      "other properties of a published image; and GET /internal/check is ours"},
     {"official", "instances: links in the place of metadata and templates",
      "follows a link that stands in the place of an instance's templates out of its directory"},
-    {"https", "devices: nics of a guest that runs",
-     "GET /internal/check answers over the unix socket alone; the case runs there"},
-    {"https", "host: store, disk and memory agree",
-     "GET /internal/check answers over the unix socket alone; the case runs there"},
-    {"https", "images: published from an instance and from a snapshot",
-     "GET /internal/check answers over the unix socket alone; the case runs there"},
-    {"https", "instances: a fresh root",
-     "GET /internal/check answers over the unix socket alone; the case runs there"},
 };
 
 /// Refusals of which the official daemon gives another code than ours: by a part of its message. What is not here must agree.

@@ -22,6 +22,7 @@ struct State {
   std::string uri, driver, scratch;
   std::vector<std::unique_ptr<Server>> servers;
   std::map<std::string, OpenOptions> options; ///< of URIs that need more than themselves
+  std::map<std::string, std::string> sockets; ///< of daemons that are reached otherwise
   std::vector<std::string> differences;
   std::optional<Host> host;
   int directories = 0;
@@ -80,7 +81,13 @@ Host fresh() {
   OpenOptions o;
   auto uri = s.servers.back()->serve_https(o);
   s.options[uri] = o;
+  s.sockets[uri] = s.servers.back()->unix_uri();
   return reopen(uri);
+}
+
+std::string check(Host &host) {
+  auto it = state().sockets.find(host.uri());
+  return it == state().sockets.end() ? host.request("GET", "/internal/check") : Host::open(it->second).request("GET", "/internal/check");
 }
 
 std::vector<std::string> not_run() {

@@ -135,7 +135,7 @@ TEST_CASE("devices: nics of a guest that runs") {
   CHECK(s.network.count("lan1") == 1);
   CHECK(s.network.count("wan0") == 1);
   CHECK(s.network.count("eth0") == 0);
-  auto report = boost::json::parse(w.host.request("GET", "/internal/check"));
+  auto report = boost::json::parse(suite::check(w.host));
   CHECK(report.at("problems").as_array().empty());
   c.stop(true).wait();
 }
@@ -253,7 +253,7 @@ TEST_CASE("devices: disks of a guest that runs") {
   CHECK(reads("/shared/file", "from the host\n"));
   set({});
   CHECK(missing("/srv/deep/data/file"));
-  auto report = boost::json::parse(w.host.request("GET", "/internal/check"));
+  auto report = boost::json::parse(suite::check(w.host));
   CHECK(report.at("problems").as_array().empty());
   c.stop(true).wait();
 }

@@ -120,7 +120,7 @@ TEST_CASE("host: store, disk and memory agree") {
   World w;
   auto c = w.run("c1");
   c.create_snapshot({}).wait();
-  auto report = json::parse(w.host.request("GET", "/internal/check"));
+  auto report = json::parse(suite::check(w.host));
   CHECK_MESSAGE(report.at("problems").as_array().empty(), json::serialize(report));
 }
 

@@ -132,5 +132,5 @@ TEST_CASE("images: published from an instance and from a snapshot") {
   REFUSED(not_found, "nothere", publish(R"({"source":{"type":"instance","name":"nothere"}})"));
   REFUSED(already_exists, "pub", publish(R"({"source":{"type":"instance","name":"c1"},"aliases":[{"name":"pub"}]})"));
   REFUSED(invalid_argument, "source type", publish(R"({"source":{"type":"floppy","name":"c1"}})"));
-  CHECK(w.host.request("GET", "/internal/check") == R"({"problems":[]})");
+  CHECK(suite::check(w.host) == R"({"problems":[]})");
 }

@@ -352,7 +352,7 @@ TEST_CASE("instances: a fresh root") {
   REFUSED(conflict, "snapshots", run(w.host, "POST", "/1.0/instances/c1/rebuild", R"({"source":{"type":"none"}})"));
   REFUSED(not_found, "nope", run(w.host, "POST", "/1.0/instances/nope/rebuild", R"({"source":{"type":"none"}})"));
   REFUSED(invalid_argument, "source type", run(w.host, "POST", "/1.0/instances/c1/rebuild", R"({"source":{"type":"copy"}})"));
-  CHECK(json::parse(w.host.request("GET", "/internal/check")).at("problems").as_array().empty());
+  CHECK(json::parse(suite::check(w.host)).at("problems").as_array().empty());
 }
 
 TEST_CASE("console: who is attached, and who is next") {

@@ -2,6 +2,7 @@
 // The server against clients that err, lie and vanish: raw HTTP over its socket; the host is in memory.
 #include <dirent.h>
 #include <doctest/doctest.h>
+#include <filesystem>
 #include <poll.h>
 #include <thread>
 #include <unistd.h>
@@ -31,7 +32,14 @@ std::size_t descriptors() {
 /// What a vanished client had open goes within a bounded time.
 bool settles_at(std::size_t wanted) {
   for (int i = 0; i < 1000 && descriptors() > wanted; i++) std::this_thread::sleep_for(10ms);
-  return descriptors() <= wanted;
+  if (descriptors() <= wanted) return true;
+  std::string all;
+  for (auto &e : std::filesystem::directory_iterator("/proc/self/fd")) {
+    std::error_code gone;
+    all += e.path().filename().string() + " " + std::filesystem::read_symlink(e.path(), gone).string() + "\n";
+  }
+  MESSAGE(wanted << " descriptors wanted, there are:\n" << all);
+  return false;
 }
 
 struct World {

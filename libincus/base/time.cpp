@@ -28,7 +28,7 @@ std::string format_time(Time t) {
 Time parse_time(std::string_view text) {
   using namespace std::chrono;
   std::string s(text);
-  int y, mo, d, h, mi, se, n = 0;
+  int y = 0, mo = 0, d = 0, h = 0, mi = 0, se = 0, n = 0;
   auto bad = [&]() { fail(ErrorCode::invalid_argument, "invalid time {}: must be RFC 3339, such as 2026-01-31T12:00:00Z", quoted(text)); };
   if (s.size() > 64 || std::sscanf(s.c_str(), "%4d-%2d-%2dT%2d:%2d:%2d%n", &y, &mo, &d, &h, &mi, &se, &n) != 6 || n != 19) bad();
   if (mo < 1 || mo > 12 || d < 1 || d > 31 || h < 0 || h > 23 || mi < 0 || mi > 59 || se < 0 || se > 60) bad();
@@ -42,7 +42,7 @@ Time parse_time(std::string_view text) {
   }
   std::int64_t offset = 0;
   if (s.substr(i) != "Z" && s.substr(i) != "z") {
-    int oh, om, used = 0;
+    int oh = 0, om = 0, used = 0;
     if (i + 6 != s.size() || (s[i] != '+' && s[i] != '-') || std::sscanf(s.c_str() + i + 1, "%2d:%2d%n", &oh, &om, &used) != 2 || used != 5) bad();
     offset = (oh * 3600 + om * 60) * (s[i] == '-' ? -1 : 1);
   }

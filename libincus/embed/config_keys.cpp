@@ -155,7 +155,7 @@ constexpr const char *absent_project[] = {"limits.", "restricted."};
 
 template <std::size_t N> void refuse_absent(const Config &config, const char *const (&absent)[N], std::initializer_list<std::span<const Key>> known, const char *where) {
   for (auto &[k, v] : config) {
-    if (v.empty() || std::any_of(known.begin(), known.end(), [&](auto keys) { return schema::find(keys, k) != nullptr; })) continue;
+    if (v.empty() || std::any_of(known.begin(), known.end(), [&key = k](auto keys) { return schema::find(keys, key) != nullptr; })) continue;
     for (auto *prefix : absent)
       if (k.starts_with(prefix))
         base::fail(ErrorCode::not_supported, "configuration key {} of {} is not supported by this server: it would have no effect, leave it unset", base::quoted(k), where);

@@ -52,9 +52,9 @@ std::shared_ptr<const Samples> Engine::project_samples(const std::string &projec
       std::vector<HostFilesystem> filesystems;
       if (directory_)
         for (auto &[name, d] : instances_->expand(row).devices) {
-          auto get = [&](const char *k) {
-            auto it = d.find(k);
-            return it == d.end() ? std::string() : it->second;
+          auto get = [&device = d](const char *k) {
+            auto it = device.find(k);
+            return it == device.end() ? std::string() : it->second;
           };
           if (get("type") != "disk" || !get("pool").empty() || !get("source").starts_with('/') || get("path").empty()) continue;
           if (mounts.empty()) mounts = sys::read_small_file("/proc/self/mountinfo", 16 << 20).value_or(" ");

@@ -21,9 +21,9 @@ bool is_listed(const sys::Link &l) { return !l.name.starts_with("veth"); }
 
 bool uses(const Devices &devices, const std::string &network) {
   for (auto &[name, d] : devices) {
-    auto get = [&](const char *k) {
-      auto it = d.find(k);
-      return it == d.end() ? std::string() : it->second;
+    auto get = [&device = d](const char *k) {
+      auto it = device.find(k);
+      return it == device.end() ? std::string() : it->second;
     };
     if (get("type") == "nic" && (get("network") == network || get("parent") == network)) return true;
   }

@@ -81,8 +81,8 @@ void validate(std::span<const Key> keys, const Config &config, const std::string
     // Names reach generated files too: a row with a wildcard lets the caller choose them.
     if (!base::is_one_line(name)) base::fail(ErrorCode::invalid_argument, "invalid configuration key {} of {}: must be one line without NUL", base::quoted(name), what);
     if (v.empty()) continue; // unset
-    auto refuse = [&](std::string_view rule) {
-      base::fail(ErrorCode::invalid_argument, "invalid value {} of configuration key {} of {}: {}", base::quoted(v), base::quoted(name), what, rule);
+    auto refuse = [&, &key = name, &value = v](std::string_view rule) {
+      base::fail(ErrorCode::invalid_argument, "invalid value {} of configuration key {} of {}: {}", base::quoted(value), base::quoted(key), what, rule);
     };
     if (v.find('\0') != std::string::npos) refuse("must not hold NUL");
     if (!k->multi_line && !base::is_one_line(v)) refuse("must be one line");

@@ -83,7 +83,7 @@ TEST_CASE("host: any request of the REST API") {
   auto c = w.make("c1");
   auto get = [&](const std::string &path) { return json::parse(w.host.request("GET", path)); };
   CHECK(get("/1.0").as_object().at("api_version").as_string() == "1.0");
-  CHECK(get("/1.0/instances") == json::value({"/1.0/instances/c1"}));
+  CHECK(get("/1.0/instances") == json::array{"/1.0/instances/c1"});
   CHECK(get("/1.0/instances?recursion=1").as_array().at(0).at("name").as_string() == "c1");
   auto full = get("/1.0/instances?recursion=2").as_array().at(0).as_object();
   CHECK(full.at("name").as_string() == "c1");
@@ -91,11 +91,11 @@ TEST_CASE("host: any request of the REST API") {
   CHECK(full.count("snapshots") == 1);
   CHECK(get("/1.0/instances/c1").at("status_code").as_int64() == 102);
   CHECK(get("/1.0/instances/c1/snapshots") == json::value(json::array()));
-  CHECK(get("/1.0/profiles") == json::value({"/1.0/profiles/default"}));
-  CHECK(get("/1.0/projects") == json::value({"/1.0/projects/default"}));
-  CHECK(get("/1.0/storage-pools") == json::value({"/1.0/storage-pools/default"}));
+  CHECK(get("/1.0/profiles") == json::array{"/1.0/profiles/default"});
+  CHECK(get("/1.0/projects") == json::array{"/1.0/projects/default"});
+  CHECK(get("/1.0/storage-pools") == json::array{"/1.0/storage-pools/default"});
   CHECK(get("/1.0/images").as_array().size() == 1);
-  CHECK(get("/1.0/images/aliases") == json::value({"/1.0/images/aliases/busy"}));
+  CHECK(get("/1.0/images/aliases") == json::array{"/1.0/images/aliases/busy"});
 
   auto op = json::parse(w.host.request("PUT", "/1.0/instances/c1/state", R"({"action":"start"})")).as_object();
   std::string id(op.at("id").as_string());

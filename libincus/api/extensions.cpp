@@ -50,6 +50,7 @@ constexpr const char *list[] = {
     "image_compression_algorithm",
     "image_copy_profile",
     "image_create_aliases",
+    "image_force_refresh",
     "image_profiles",
     "image_restriction_nesting",
     "image_restriction_privileged",

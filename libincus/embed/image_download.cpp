@@ -338,4 +338,42 @@ api::Reply Engine::image_export_post(api::Request &q) {
   });
 }
 
+/// Fetches what the image's name stands for at its origin now. Another image takes over aliases, visibility and profiles.
+api::Reply Engine::image_refresh_post(api::Request &q) {
+  auto i = images_->info(q.project(), q.path[0]);
+  OperationSpec s;
+  s.description = "Refreshing image";
+  s.project = q.project();
+  s.may_cancel = true;
+  s.metadata["refreshed"] = false;
+  return async(std::move(s), [this, project = q.project(), caller = q.caller, i](TaskOperation &op) {
+    if (!i.update_source)
+      base::fail(ErrorCode::invalid_argument, "image {} cannot be refreshed: it was imported here, or copied by its fingerprint or a secret, and has no source to ask",
+                 base::quoted(i.fingerprint.substr(0, 12)));
+    check_source(i.update_source->server, i.update_source->protocol, "");
+    Wanted w;
+    w.project = project;
+    w.caller = caller;
+    w.place = {i.update_source->server, i.update_source->certificate, "", ""};
+    w.protocol = i.update_source->protocol;
+    w.name = i.update_source->alias;
+    w.type = i.type;
+    w.auto_update = i.auto_update;
+    w.cached = i.cached;
+    w.published = true;
+    w.how.public_ = i.public_;
+    w.how.profiles = i.profiles;
+    auto fresh = told_apart(op, [&] { return pull_image(op, w); });
+    op.set_handlers({}, {});
+    if (fresh == i.fingerprint) return;
+    // Stopped in between, the next refresh goes on from here.
+    for (auto &a : i.aliases) images_->update_alias(project, a.name, {a.description, fresh, a.name, ""});
+    images_->remove(project, i.fingerprint);
+    op.set_metadata("refreshed", true);
+    auto place = "/1.0/images/" + fresh + (project == "default" ? "" : "?project=" + project);
+    op.add_resource("images", place);
+    events_.lifecycle("image-refreshed", place, project);
+  });
+}
+
 } // namespace incus::embed

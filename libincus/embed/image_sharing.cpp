@@ -97,14 +97,4 @@ api::Reply Engine::publish_image(api::Request &q, bool snapshot, const std::stri
   });
 }
 
-api::Reply Engine::image_refresh_post(api::Request &q) {
-  auto i = images_->info(q.project(), q.path[0]);
-  OperationSpec s;
-  s.description = "Refreshing image";
-  s.project = q.project();
-  return async(std::move(s), [fingerprint = i.fingerprint](TaskOperation &) {
-    base::fail(ErrorCode::invalid_argument, "image {} cannot be refreshed: it was imported here and has no source to ask", base::quoted(fingerprint.substr(0, 12)));
-  });
-}
-
 } // namespace incus::embed

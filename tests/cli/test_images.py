@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images between servers: pull, push and relay between two daemons of this tree, servers that lie, and the web."""
 
+import gzip
 import hashlib
 import http.server
 import json
@@ -143,6 +144,26 @@ def test_launch_from_another_server(two: Two, near: Daemon) -> None:
     assert near.client("list", "-f", "csv") == ""
 
 
+def test_refresh(two: Two, near: Daemon, web: "Web", image: Path, tmp_path: Path) -> None:
+    first, second = image.read_bytes(), gzip.compress(gzip.decompress(image.read_bytes()), 1, mtime=1)
+    old, new = (hashlib.sha256(b).hexdigest() for b in (first, second))
+    assert old != new
+    web.images, web.aliases = {old: Lie(first), new: Lie(second)}, {"name": old}
+    assert ask(near.client, web.pull("name") | {"aliases": [{"name": "kept", "description": "said"}], "public": True})["status"] == "Success"
+    near.client("image", "refresh", "kept")
+    assert images(near.client).keys() == {old}
+    web.aliases["name"] = new
+    assert "refreshed" in near.client("image", "refresh", "kept")
+    (i,) = images(near.client).values()
+    assert (i["fingerprint"], i["public"], i["aliases"][0]["name"], i["aliases"][0]["description"]) == (new, True, "kept", "said")
+    assert i["update_source"]["alias"] == "name" and files_of(near) == [new]
+    # A server that is not what it was changes nothing.
+    web.aliases["name"] = old
+    web.images[old] = Lie(b"something else")
+    done = near.client.run("image", "refresh", "kept", check=False)
+    assert done.returncode == 1 and images(near.client).keys() == {new}
+
+
 def test_project_of_another_server(two: Two, near: Daemon) -> None:
     near.client("image", "copy", "far:elsewhere", "local:", "--project", "other", "--target-project", "default", "--alias", "came")
     assert two.fingerprint in images(near.client)
@@ -207,6 +228,7 @@ class Web:
     port: int
     certificate: str
     images: dict[str, Lie] = field(default_factory=dict)
+    aliases: dict[str, str] = field(default_factory=dict)
     redirects: dict[str, str] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
     heads: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -266,6 +288,9 @@ def web(two: Two) -> Iterator[Web]:
                 return self.answer(b"", headers=state.heads[path])
             if path in state.files:
                 return self.answer(state.files[path], "application/octet-stream")
+            if (alias := path.removeprefix("/1.0/images/aliases/")) in state.aliases:
+                record = {"name": alias, "target": state.aliases[alias], "type": "container"}
+                return self.answer(json.dumps({"type": "sync", "status": "Success", "status_code": 200, "metadata": record}).encode())
             name = path.removeprefix("/1.0/images/").removesuffix("/export")
             if name not in state.images:
                 return self.answer(json.dumps({"type": "error", "error": "not found", "error_code": 404}).encode(), status=404)

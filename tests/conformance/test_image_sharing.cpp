@@ -73,7 +73,7 @@ TEST_CASE("images: secrets are operations of the class token") {
   r.operation->cancel();
   REFUSED(cancelled, "", r.operation->wait());
   REFUSED(not_found, "nothere", call(w.host, "POST", "/1.0/images/nothere/secret"));
-  REFUSED(not_supported, "push", call(w.host, "POST", "/1.0/images/" + sha256(file) + "/export", R"({"target":"https://10.0.0.1:8443"})"));
+  REFUSED(invalid_argument, "secret", call(w.host, "POST", "/1.0/images/" + sha256(file) + "/export", R"({"target":"https://10.0.0.1:8443"})"));
   REFUSED(invalid_argument, "no source", call(w.host, "POST", "/1.0/images/" + sha256(file) + "/refresh").operation->wait());
 }
 

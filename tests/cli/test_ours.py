@@ -468,6 +468,11 @@ def test_storage(ours: Client) -> None:
     assert ours("storage", "volume", "get", "s2", "v1", "user.x") == "1\n"
     ours("storage", "volume", "set", "s2", "v1", "user.x=2")
     assert "custom" in ours("storage", "volume", "list", "s2", "-f", "csv")
+    ours("storage", "volume", "attach", "s2", "v1", "c1", "/mnt/v")
+    assert " /mnt/v " in ours("exec", "c1", "--", "cat", "/proc/mounts")
+    refused(ours.run("storage", "volume", "delete", "s2", "v1", check=False))
+    ours("storage", "volume", "detach", "s2", "v1", "c1")
+    assert " /mnt/v " not in ours("exec", "c1", "--", "cat", "/proc/mounts")
     ours("storage", "volume", "snapshot", "create", "s2", "v1", "one")
     assert "one" in ours("storage", "volume", "snapshot", "list", "s2", "v1", "-f", "csv")
     ours("storage", "volume", "snapshot", "delete", "s2", "v1", "one")

@@ -71,9 +71,6 @@ public:
     return true;
   }
 
-  /// The thread is through.
-  std::atomic<bool> finished{false};
-
 private:
   /// Waits for `fd`; false when the command was killed meanwhile.
   bool ready(int fd, short what) {
@@ -161,7 +158,7 @@ std::unique_ptr<instance::Exec> Commands::start(instance::ExecSpec spec, TestExe
   auto command = std::make_shared<Command>(std::move(spec), std::move(handler));
   std::lock_guard lock(mutex_);
   for (auto it = running_.begin(); it != running_.end();) {
-    if (!it->command->finished) {
+    if (!*it->finished) {
       ++it;
       continue;
     }
@@ -172,9 +169,11 @@ std::unique_ptr<instance::Exec> Commands::start(instance::ExecSpec spec, TestExe
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &old); // the program's signals are for its own threads, and no write may raise SIGPIPE
   try {
-    running_.push_back({id, command, std::thread([command] {
+    auto finished = std::make_shared<std::atomic<bool>>(false);
+    running_.push_back({id, command, finished, std::thread([command, finished]() mutable {
                           command->run();
-                          command->finished = true;
+                          command.reset();
+                          *finished = true;
                         })});
   } catch (const std::exception &e) {
     pthread_sigmask(SIG_SETMASK, &old, nullptr);
@@ -187,7 +186,7 @@ std::unique_ptr<instance::Exec> Commands::start(instance::ExecSpec spec, TestExe
 void Commands::kill_all(std::int64_t instance) {
   std::lock_guard lock(mutex_);
   for (auto &r : running_)
-    if (r.instance == instance) r.command->end(128 + SIGKILL);
+    if (auto c = r.instance == instance ? r.command.lock() : nullptr) c->end(128 + SIGKILL);
 }
 
 void Commands::join() {
@@ -196,7 +195,8 @@ void Commands::join() {
     std::lock_guard lock(mutex_);
     all.swap(running_);
   }
-  for (auto &r : all) r.command->end(128 + SIGKILL);
+  for (auto &r : all)
+    if (auto c = r.command.lock()) c->end(128 + SIGKILL);
   for (auto &r : all) r.thread.join();
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A command on test://: a registered handler behind the same descriptors, signals and exit codes as a real command.
 #pragma once
+#include <atomic>
 #include <condition_variable>
 #include <memory>
 #include <mutex>
@@ -27,7 +28,8 @@ public:
 private:
   struct Running {
     std::int64_t instance;
-    std::shared_ptr<Command> command;
+    std::weak_ptr<Command> command; ///< with its descriptors it goes when its thread and its session have
+    std::shared_ptr<std::atomic<bool>> finished;
     std::thread thread;
   };
   std::mutex mutex_;

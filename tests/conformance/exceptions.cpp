@@ -97,7 +97,7 @@ constexpr Answer answers[] = {
     // Its operations carry no code, and much of what a client did wrong is its 500.
     {"Failed to start device", "ours tells that the configuration is wrong"},
     {"Failed start validation for device", "ours tells that the configuration is wrong"},
-    {"Unable to connect to", "ours does not send images yet and says so at once"},
+    {"Unable to connect to", "ours says before it connects that the secret is missing"},
     {"Image source not found", "ours tells that an image without a source cannot be asked for anew"},
     {"Instance is protected", "ours tells that its state is in the way"},
     {"Unknown driver", "ours tells that the request is wrong"},

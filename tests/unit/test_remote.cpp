@@ -224,11 +224,19 @@ TEST_CASE("remote: connections are kept, and made anew when the server closed on
 }
 
 TEST_CASE("remote: answers of no honest server") {
-  std::string answer;
-  FakeServer fake(besides([&](auto &, auto &, auto &) { return answer; }));
+  std::mutex mutex; // a call may have failed before its connection's thread is done with the answer
+  std::string text;
+  auto answer = [&](const std::string &now) {
+    std::lock_guard lock(mutex);
+    text = now;
+  };
+  FakeServer fake(besides([&](auto &, auto &, auto &) {
+    std::lock_guard lock(mutex);
+    return text;
+  }));
   auto host = Host::open(fake.uri());
   auto refused = [&](const std::string &bytes) {
-    answer = bytes;
+    answer(bytes);
     return code_of([&] { host.profiles(); });
   };
   SUBCASE("no answer") { CHECK(refused("") == ErrorCode::unavailable); }
@@ -259,7 +267,7 @@ TEST_CASE("remote: answers of no honest server") {
   SUBCASE("an error that is no document") { CHECK(refused(http(503, "busy", "Content-Type: text/plain\r\n")) == ErrorCode::unavailable); }
   SUBCASE("a redirection is not followed") { CHECK(refused(http(302, "", "Location: http://example.com/\r\n")) == ErrorCode::internal); }
   // And the next call works.
-  answer = sync("[]");
+  answer(sync("[]"));
   CHECK(host.profiles().empty());
 }
 

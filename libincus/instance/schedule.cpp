@@ -105,8 +105,20 @@ bool due(const Cron &c, const std::tm &t) {
   return c[2].any || c[4].any ? month_day && week_day : month_day || week_day;
 }
 
-/// A schedule is one expression, whose lists may hold commas, or a list of words.
-bool is_words(std::string_view text) { return trimmed(text).starts_with('@'); }
+/// A schedule is one or more of expressions and words, separated by a comma and a space: a comma alone is part of an expression's list, though not of
+/// a word.
+std::vector<std::string_view> triggers(std::string_view text) {
+  std::vector<std::string_view> out;
+  for (std::size_t at = 0; at <= text.size();) {
+    bool word = trimmed(text.substr(at)).starts_with('@');
+    auto end = text.find(',', at);
+    while (!word && end != text.npos && text.substr(end + 1, 1) != " ") end = text.find(',', end + 1);
+    if (end == text.npos) end = text.size();
+    out.push_back(trimmed(text.substr(at, end - at)));
+    at = end + 1;
+  }
+  return out;
+}
 
 struct Span {
   int n;
@@ -126,32 +138,26 @@ std::optional<std::vector<Span>> spans(std::string_view text) {
 } // namespace
 
 std::string is_schedule(std::string_view text) {
-  constexpr const char *rule = "must be a cron expression such as \"0 6 * * *\", or words among @hourly, @daily, @midnight, @weekly, @monthly, @annually, @yearly, "
-                               "@startup and @never";
+  constexpr const char *rule = "must be a cron expression such as \"0 6 * * *\", or a word among @hourly, @daily, @midnight, @weekly, @monthly, @annually, @yearly, "
+                               "@startup and @never, or several of both separated by a comma and a space";
   if (trimmed(text).empty()) return {};
-  if (!is_words(text)) return cron(text) ? "" : rule;
-  for (auto word : split(text, ',')) {
-    word = trimmed(word);
-    if (!cron_of(word) && word != "@startup" && word != "@never") return rule;
-  }
+  for (auto t : triggers(text))
+    if (!cron_of(t) && t != "@startup" && t != "@never" && !cron(t)) return rule;
   return {};
 }
 
 bool schedule_due(std::string_view text, const std::tm &minute) {
   if (trimmed(text).empty()) return false;
-  if (!is_words(text)) {
-    auto c = cron(text);
-    return c && due(*c, minute);
+  for (auto t : triggers(text)) {
+    auto *word = cron_of(t);
+    if (auto c = cron(word ? word : t); c && due(*c, minute)) return true;
   }
-  for (auto word : split(text, ','))
-    if (auto *expression = cron_of(trimmed(word)))
-      if (due(*cron(expression), minute)) return true;
   return false;
 }
 
 bool schedule_at_start(std::string_view text) {
-  for (auto word : split(text, ','))
-    if (trimmed(word) == "@startup") return true;
+  for (auto t : triggers(text))
+    if (t == "@startup") return true;
   return false;
 }
 

@@ -44,6 +44,12 @@ TEST_CASE("schedule: its minutes") {
   CHECK_FALSE(schedule_due("@daily", at(11, 22, 0, 1, 0)));
   CHECK(schedule_due("@never, @hourly", at(11, 22, 5, 0, 0)));
   CHECK_FALSE(schedule_due("@never", at(11, 22, 0, 0, 0)));
+  // Words and expressions together; a comma without a space belongs to an expression.
+  CHECK(is_schedule("@startup, 10 2,5-8/2 * * *, @daily").empty());
+  CHECK_FALSE(is_schedule("10 5,6 * * *,@startup").empty());
+  CHECK(schedule_due("@startup, 10 5,6 * * *", at(11, 22, 6, 10, 0)));
+  CHECK(schedule_due("10 5,6 * * *, @daily", at(11, 22, 0, 0, 0)));
+  CHECK_FALSE(schedule_due("@startup, 10 5,6 * * *", at(11, 22, 7, 10, 0)));
   CHECK_FALSE(schedule_due("", at(11, 22, 0, 0, 0)));
   CHECK(schedule_at_start("@daily, @startup"));
   CHECK_FALSE(schedule_at_start("@daily"));

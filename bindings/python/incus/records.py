@@ -213,6 +213,17 @@ class ImageAliasInfo:
 
 
 @dataclass
+class ImageOrigin:
+    """The server that an image was fetched from."""
+
+    alias: str = ""
+    certificate: str = ""
+    protocol: str = ""
+    server: str = ""
+    image_type: str = ""
+
+
+@dataclass
 class ImageInfo:
     """GET /1.0/images/{fingerprint}; `size` in bytes."""
 
@@ -232,6 +243,7 @@ class ImageInfo:
     last_used_at: Optional[datetime] = None
     uploaded_at: Optional[datetime] = None
     project: str = ""
+    update_source: Optional[ImageOrigin] = None
 
 
 @dataclass

@@ -84,7 +84,7 @@ run_program() {
     echo "---"
   fi
   # In every cgroup tree the official daemon leaves the group that liblxc makes for it; ours takes it along, which all other programs show.
-  case $name in conformance_official | cli) find /sys/fs/cgroup -depth -type d -name lxc.pivot -exec rmdir {} + 2>/dev/null ;; esac
+  case $name in conformance_official | official-cli) find /sys/fs/cgroup -depth -type d -name lxc.pivot -exec rmdir {} + 2>/dev/null ;; esac
   local i
   for i in 1 2 3 4 5 6; do
     left=$(comm -13 "$work/before" <(kernel_objects | sort) | unused_only)
@@ -177,12 +177,17 @@ part_examples() {
   use_build build
   if [ -d tests/examples ]; then run_pytest examples tests/examples 900; fi
 }
+# The command of this tree with the daemon of this tree.
+part_cli() {
+  use_build build
+  PYTEST_ADDOPTS="--ignore=$root/tests/cli/test_cli.py --deselect=$root/tests/cli/test_images.py::test_from_and_to_the_official_daemon" run_pytest cli tests/cli 900
+}
 # What compares with the official daemon and client, which must be installed (tests/bench/run does that).
 part_official() {
   use_build build
   [ -x /usr/libexec/incus/incusd ] || { record official 0 1 0 0; echo "--- the official daemon is not installed"; return; }
   run_program conformance_official doctest 900 "$root/build/tests/conformance/conformance_official" --no-colors=true
-  if [ -d tests/cli ]; then run_pytest cli tests/cli 900; fi
+  PYTEST_ADDOPTS="--ignore=$root/tests/cli/test_ours.py --ignore=$root/tests/cli/test_transient.py" run_pytest official-cli tests/cli 900
 }
 part_docs() {
   if [ -d tests/docs ]; then run_pytest docs tests/docs 60; fi

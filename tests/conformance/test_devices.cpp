@@ -304,6 +304,6 @@ TEST_CASE("devices: custom volumes") {
   c.remove().wait();
   request("DELETE", "/other");
   request("DELETE", "/plain");
-  auto report = boost::json::parse(w.host.request("GET", "/internal/check"));
+  auto report = boost::json::parse(suite::check(w.host));
   CHECK(report.at("problems").as_array().empty());
 }

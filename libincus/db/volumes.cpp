@@ -11,37 +11,40 @@ void insert_config_of(Connection &c, const VolumeFull &v) {
   for (auto &[k, value] : v.config)
     if (!value.empty()) c.exec("INSERT INTO storage_volumes_config (storage_volume_id, key, value) VALUES (?, ?, ?)", {v.id, k, value});
 }
-} // namespace
 
-std::vector<VolumeFull> volumes_full(Connection &c, const std::string &pool) {
+std::vector<VolumeFull> load(Connection &c, const char *which, const std::vector<Value> &values) {
+  const std::string from = std::string(" FROM storage_volumes v JOIN projects j ON j.id = v.project_id JOIN storage_pools p ON p.id = v.storage_pool_id ");
   std::vector<VolumeFull> out;
   std::map<std::int64_t, std::size_t> at;
   std::lock_guard lock(c.mutex());
-  c.query("SELECT v.id, j.name, v.name, v.description, n.name, v.type, v.creation_date FROM storage_volumes v JOIN projects j ON j.id = v.project_id "
-          "JOIN storage_pools p ON p.id = v.storage_pool_id LEFT JOIN nodes n ON n.id = v.node_id WHERE p.name = ? ORDER BY v.type, v.name, j.name",
-          {pool}, [&](const Row &r) {
+  c.query("SELECT v.id, j.name, v.name, v.description, n.name, v.type, v.creation_date, p.name" + from + "LEFT JOIN nodes n ON n.id = v.node_id " + which +
+              " ORDER BY v.type, v.name, j.name",
+          values, [&](const Row &r) {
             VolumeFull v;
             v.id = r.number(0);
             v.project = r.text(1);
             v.name = r.text(2);
-            v.pool = pool;
             v.description = r.text(3);
             v.location = r.text(4);
             v.type = static_cast<int>(r.number(5));
             v.created_at = time_of(r, 6);
+            v.pool = r.text(7);
             at[v.id] = out.size();
             out.push_back(std::move(v));
           });
-  c.query("SELECT storage_volume_id, key, value FROM storage_volumes_config", {}, [&](const Row &r) {
-    if (auto it = at.find(r.number(0)); it != at.end()) out[it->second].config[r.text(1)] = r.text(2);
-  });
+  c.query("SELECT s.storage_volume_id, s.key, s.value FROM storage_volumes_config s WHERE s.storage_volume_id IN (SELECT v.id" + from + which + ")", values,
+          [&](const Row &r) {
+            if (auto it = at.find(r.number(0)); it != at.end()) out[it->second].config[r.text(1)] = r.text(2);
+          });
   return out;
 }
+} // namespace
+
+std::vector<VolumeFull> volumes_full(Connection &c, const std::string &pool) { return load(c, "WHERE p.name = ?", {pool}); }
 
 std::optional<VolumeFull> volume(Connection &c, const std::string &pool, const std::string &project, int type, const std::string &name) {
-  for (auto &v : volumes_full(c, pool))
-    if (v.type == type && v.name == name && v.project == project) return v;
-  return std::nullopt;
+  auto found = load(c, "WHERE p.name = ? AND j.name = ? AND v.type = ? AND v.name = ?", {pool, project, type, name});
+  return found.empty() ? std::nullopt : std::optional(std::move(found[0]));
 }
 
 void insert_volume(Connection &c, const VolumeFull &v) {

@@ -46,8 +46,12 @@ std::string url(const db::VolumeFull &v, const std::string &snapshot = {}) {
 using Users = std::map<std::pair<std::string, std::string>, std::vector<std::string>>;
 Users users_of(db::Connection &c, const std::string &pool) {
   Users out;
-  for (auto &u : db::volume_users(c, pool))
-    out[{db::project_of(c, u.project, "features.storage.volumes"), u.source}].push_back((u.is_profile ? "/1.0/profiles/" : "/1.0/instances/") + u.name + suffix(u.project));
+  std::map<std::string, std::string> owners;
+  for (auto &u : db::volume_users(c, pool)) {
+    auto [owner, fresh] = owners.try_emplace(u.project);
+    if (fresh) owner->second = db::project_of(c, u.project, "features.storage.volumes");
+    out[{owner->second, u.source}].push_back((u.is_profile ? "/1.0/profiles/" : "/1.0/instances/") + u.name + suffix(u.project));
+  }
   return out;
 }
 /// A volume that is used keeps its name and stays.

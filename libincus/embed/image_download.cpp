@@ -7,7 +7,6 @@
 
 #include "api/records.hpp"
 #include "base/error.hpp"
-#include "base/ids.hpp"
 #include "base/names.hpp"
 #include "embed/engine.hpp"
 #include "embed/image_import.hpp"
@@ -282,33 +281,17 @@ api::Reply Engine::push_token(api::Request &q, const json::object &source) {
   auto fingerprint = base::Fingerprint::parse(text(source, "fingerprint")).str();
   std::vector<ImageAliasInfo> described;
   import_from(q, described); // checks
-  auto secret = base::random_hex(32);
-  auto key = etag_of(json::value(secret));
   OperationSpec s;
-  s.class_ = "token";
-  s.description = "Image download token";
   s.project = q.project();
-  s.may_cancel = true;
   auto wishes = std::make_shared<json::object>();
   for (auto *field : {"aliases", "expires_at", "properties", "public"})
     if (auto *v = q.body.as_object().if_contains(field)) {
       s.metadata[field] = *v;
       if (!v->is_null()) (*wishes)[field] = *v;
     }
-  s.metadata["secret"] = secret;
   s.resources["images"] = {"/1.0/images/" + fingerprint};
   api::Reply reply;
-  reply.operation = operations_->hold(std::move(s), [&](TaskOperation &op) {
-    std::weak_ptr<TaskOperation> weak = op.shared_from_this();
-    auto end = [this, weak] {
-      if (auto o = weak.lock()) operations_->end(o, std::make_exception_ptr(Error(ErrorCode::cancelled, "the secret was used, taken back or ran out")));
-    };
-    op.on_cancel = [this, key, end] {
-      push_secrets_.drop(key);
-      end();
-    };
-    push_secrets_.add(key, q.project(), fingerprint, end, wishes);
-  });
+  reply.operation = hold_secret(*operations_, push_secrets_, std::move(s), fingerprint, wishes);
   return reply;
 }
 

@@ -11,6 +11,10 @@
 
 namespace incus::embed {
 
+class Operations;
+class TaskOperation;
+struct OperationSpec;
+
 class ImageSecrets {
 public:
   using Clock = std::chrono::steady_clock;
@@ -78,5 +82,9 @@ private:
   std::mutex mutex_;
   std::map<std::string, Secret> all_;
 };
+
+/// An operation of class token that shows a new secret for an image of its project, and lasts until that is used, taken back or has run out.
+std::shared_ptr<TaskOperation> hold_secret(Operations &operations, ImageSecrets &secrets, OperationSpec spec, const std::string &fingerprint,
+                                           std::shared_ptr<const boost::json::object> wishes = {});
 
 } // namespace incus::embed

@@ -4,7 +4,6 @@
 
 #include "api/records.hpp"
 #include "base/error.hpp"
-#include "base/ids.hpp"
 #include "base/names.hpp"
 #include "base/time.hpp"
 #include "embed/engine.hpp"
@@ -22,28 +21,11 @@ bool Engine::open_with_secret(const std::string &project, const std::string &fin
 
 api::Reply Engine::image_secret_post(api::Request &q) {
   auto i = images_->info(q.project(), q.path[0]);
-  auto secret = base::random_hex(32);
-  auto key = etag_of(json::value(secret));
   OperationSpec s;
-  s.class_ = "token";
-  s.description = "Image download token";
   s.project = q.project();
-  s.may_cancel = true;
-  s.metadata["secret"] = secret;
   s.resources["images"] = {"/1.0/images/" + i.fingerprint + (q.project() == "default" ? "" : "?project=" + q.project())};
   api::Reply reply;
-  auto secrets = &image_secrets_;
-  reply.operation = operations_->hold(std::move(s), [&](TaskOperation &op) {
-    std::weak_ptr<TaskOperation> weak = op.shared_from_this();
-    auto end = [this, weak] {
-      if (auto o = weak.lock()) operations_->end(o, std::make_exception_ptr(Error(ErrorCode::cancelled, "the secret was used, taken back or ran out")));
-    };
-    op.on_cancel = [secrets, key, end] {
-      secrets->drop(key);
-      end();
-    };
-    image_secrets_.add(key, q.project(), i.fingerprint, end);
-  });
+  reply.operation = hold_secret(*operations_, image_secrets_, std::move(s), i.fingerprint);
   events_.lifecycle("image-secret-created", "/1.0/images/" + i.fingerprint, q.project());
   return reply;
 }

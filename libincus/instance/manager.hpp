@@ -175,7 +175,6 @@ private:
   struct Plug {
     device::RunItems items;
     std::vector<std::string> again; ///< interfaces of the host that are made anew
-    bool nics = false, disks = false;
   };
   void plug(const Key &key, const Plug &plug);
   /// What the devices of a project's instances ask of this host.

@@ -26,11 +26,11 @@ void Manager::reconcile(bool same_boot) {
             std::lock_guard lock(mutex_);
             live_[id] = {*started, r->project, r->name};
           }
-          // A change of its disks may have been recorded and not made.
+          // A change of its devices may have been recorded and not made.
           try {
-            ctx_.runtime.set_disks(key_of(*r), items_of(*r, expand(*r).devices).mounts, false);
+            plug(key_of(*r), {items_of(*r, expand(*r).devices), {}});
           } catch (const std::exception &e) {
-            ctx_.log.warning("disks of instance {} are those of its configuration at its next start: {}", r->name, e.what());
+            ctx_.log.warning("devices of instance {} are those of its configuration at its next start: {}", r->name, e.what());
           }
           continue;
         }

@@ -65,7 +65,7 @@ void Manager::update(const std::string &project, const std::string &name, const 
     } catch (...) {
       ctx_.global.transaction([&] { db::update_instance(ctx_.global, old); });
       try {
-        this->plug(key_of(old), {items_of(old, before.devices), {}, plug->nics, plug->disks});
+        this->plug(key_of(old), {items_of(old, before.devices), {}});
       } catch (const std::exception &e) {
         ctx_.log.warning("devices of instance {} are as they were at its next start: {}", name, e.what());
       }
@@ -76,8 +76,8 @@ void Manager::update(const std::string &project, const std::string &name, const 
 }
 
 void Manager::plug(const Key &key, const Plug &plug) {
-  if (plug.disks) ctx_.runtime.set_disks(key, plug.items.mounts, false);
-  if (plug.nics) ctx_.runtime.set_nics(key, plug.items.nics, plug.again);
+  ctx_.runtime.set_disks(key, plug.items.mounts, false);
+  ctx_.runtime.set_nics(key, plug.items.nics, plug.again);
 }
 
 std::optional<Manager::Plug> Manager::plug_of(db::InstanceRow &r, const Expanded &before, const Expanded &after) {
@@ -90,21 +90,12 @@ std::optional<Manager::Plug> Manager::plug_of(db::InstanceRow &r, const Expanded
     auto b = before.devices.find(n), a = after.devices.find(n);
     bool was = b != before.devices.end(), is = a != after.devices.end();
     if (was && is && b->second == a->second) continue;
-    auto type = [](const Config &d) {
-      auto it = d.find("type");
-      return it == d.end() ? std::string() : it->second;
-    };
-    for (auto *d : {was ? &b->second : nullptr, is ? &a->second : nullptr}) {
-      if (!d) continue;
-      auto t = type(*d);
-      if (t == "disk" && n == device::root_disk(d == &b->second ? before.devices : after.devices))
-        base::fail(ErrorCode::conflict, "cannot change the root disk {} of instance {} while it is running; stop it first", base::quoted(n), base::quoted(r.name));
-      plug.nics = plug.nics || t == "nic";
-      plug.disks = plug.disks || t == "disk";
-    }
+    if ((was && n == device::root_disk(before.devices)) || (is && n == device::root_disk(after.devices)))
+      base::fail(ErrorCode::conflict, "cannot change the root disk {} of instance {} while it is running; stop it first", base::quoted(n), base::quoted(r.name));
     auto prefix = "volatile." + n + ".";
     if (auto host = r.config.find(prefix + "host_name"); was && host != r.config.end()) plug.again.push_back(host->second);
-    if (!is || type(a->second) != "nic") std::erase_if(r.config, [&](auto &kv) { return kv.first.starts_with(prefix); });
+    // What a device keeps is of no use to one of another type.
+    if (!is || (was && b->second.at("type") != a->second.at("type"))) std::erase_if(r.config, [&](auto &kv) { return kv.first.starts_with(prefix); });
   }
   device::prepare_all(r.name, after.devices, r.config);
   plug.items = device::render_all(r.name, after.devices, r.config, host_of(r.project));

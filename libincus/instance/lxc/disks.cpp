@@ -19,6 +19,8 @@ using device::MountItem;
 
 /// What stands between the parts of a line; paths of devices have one line and no such character that matters: two lines are only compared.
 constexpr char between = '\x1f';
+/// Before a line: it may be there or not.
+constexpr char in_doubt = '\x1e';
 
 std::string line_of(const MountItem &m) {
   std::string out = m.target + between + m.source + between;
@@ -58,36 +60,56 @@ void LxcRuntime::set_disks(const Key &key, const std::vector<MountItem> &wanted,
   auto had = lines_of(text ? *text : sys::read_small_file(at_start, 1 << 20).value_or(""));
   std::set<std::string> keep, want;
   for (auto &m : wanted) want.insert(line_of(m));
-  std::vector<std::string> args;
-  std::vector<std::string> gone;
-  for (auto &l : had) (want.count(l) ? (void)keep.insert(l) : gone.push_back(l));
+  std::vector<std::string> args, gone;
+  for (auto &l : had) {
+    bool doubtful = l.starts_with(in_doubt);
+    if (!doubtful && want.count(l))
+      keep.insert(l);
+    else if (auto line = doubtful ? l.substr(1) : l; !want.count(line))
+      gone.push_back(line);
+  }
   // What lies deeper goes first.
   std::sort(gone.rbegin(), gone.rend());
-  for (auto &l : gone) args.insert(args.end(), {"gone", target_of(l)});
-  for (auto &m : wanted)
-    if (!keep.count(line_of(m)))
-      args.insert(args.end(), {"come", m.device, m.source, m.target, has(m, "rbind") ? "1" : "0", m.shift ? "1" : "0", has(m, "ro") ? "1" : "0", m.is_file ? "1" : "0",
-                               m.optional ? "1" : "0"});
-  bool change = !args.empty();
-  if (change) {
+  std::string kept, doubts, coming;
+  for (auto &l : keep) kept += l + "\n";
+  for (auto &l : gone) {
+    args.insert(args.end(), {"gone", target_of(l)});
+    doubts += in_doubt + l + "\n";
+  }
+  for (auto &m : wanted) {
+    auto line = line_of(m);
+    if (keep.count(line)) continue;
+    args.insert(args.end(), {"come", m.device, m.source, m.target, has(m, "rbind") ? "1" : "0", m.shift ? "1" : "0", has(m, "ro") ? "1" : "0", m.is_file ? "1" : "0",
+                             m.optional ? "1" : "0"});
+    coming += in_doubt + line + "\n";
+  }
+  if (!args.empty()) {
     auto life = e->now();
     args.insert(args.begin(), std::to_string(life->pid));
-    sys::FaultScope fault("change disks");
-    auto socket = channel_.send(helper::lxc::disks, std::move(args), {life->init.get()});
-    auto reply = Channel::receive(socket, std::chrono::seconds(60));
+    {
+      // Whoever is killed from here on leaves a record that says what has to be looked at.
+      sys::FaultScope fault("record disks to change");
+      write_run_file(now, kept + doubts + coming, 0600);
+    }
+    std::optional<Reply> reply;
+    {
+      sys::FaultScope fault("change disks");
+      auto socket = channel_.send(helper::lxc::disks, std::move(args), {life->init.get()});
+      reply = Channel::receive(socket, std::chrono::seconds(60));
+    }
     if (!reply) base::fail(ErrorCode::timeout, "cannot change the disks of instance {}: no answer in 60 s", base::quoted(key.name));
     if (reply->op != helper::lxc::ok) {
-      // Those that were to go may be gone; one that is still there is found by who puts it back.
-      std::string kept;
-      for (auto &l : keep) kept += l + "\n";
-      write_run_file(now, kept, 0600);
+      if (sys::wait_exit(life->init.get(), std::chrono::milliseconds(0)))
+        base::fail(ErrorCode::conflict, "cannot change the disks of instance {}: it is not running", base::quoted(key.name));
+      // The helper has taken back what it put there; of what was to go it may have removed some.
+      write_run_file(now, kept + doubts, 0600);
       base::fail(ErrorCode::invalid_argument, "cannot change the disks of instance {}: {}", base::quoted(key.name), reply->args.empty() ? "no reason given" : reply->args[0]);
     }
+  } else if (!rebooted) {
+    return;
   }
-  if (change || rebooted) {
-    sys::FaultScope fault("record disks");
-    write_run_file(now, disk_lines(wanted), 0600);
-  }
+  sys::FaultScope fault("record disks");
+  write_run_file(now, disk_lines(wanted), 0600);
 }
 
 } // namespace incus::instance::lxc

@@ -188,6 +188,32 @@ const Scenario scenarios[] = {
        must((i.exec({"test", "-e", "/root/mark"}).exit_code != 0) == fresh, "the root is not the one that the store tells of");
      },
      [](Host &h) { kill_and_delete(h, "w"); }},
+    {"devices",
+     [](Host &h) {
+       create(h, "w");
+       h.instance("w").start().wait();
+     },
+     [](Host &h) {
+       auto i = h.instance("w");
+       i.patch({}, {{"n", {{"type", "nic"}, {"nictype", "p2p"}, {"name", "net0"}}}, {"d", {{"type", "disk"}, {"path", "/srv/d"}, {"source", "/etc"}, {"readonly", "true"}}}});
+       i.patch({}, {{"d", {{"type", "disk"}, {"path", "/srv/d"}, {"source", "/usr"}, {"readonly", "true"}}}});
+       auto now = i.info();
+       auto devices = now.devices;
+       devices.erase("d");
+       devices.erase("n");
+       i.update({now.architecture, now.config, now.description, devices, now.ephemeral, now.profiles, "", false}).wait();
+     },
+     [](Host &h) {
+       // The guest has what the store tells of.
+       auto i = h.instance("w");
+       auto devices = i.info().devices;
+       auto d = devices.find("d");
+       bool etc = i.exec({"test", "-e", "/srv/d/passwd"}).exit_code == 0, usr = i.exec({"test", "-d", "/srv/d/bin"}).exit_code == 0;
+       must(etc == (d != devices.end() && d->second.at("source") == "/etc"), "the disk is not the one of the configuration: /etc");
+       must(usr == (d != devices.end() && d->second.at("source") == "/usr"), "the disk is not the one of the configuration: /usr");
+       must(i.state().network.count("net0") == devices.count("n"), "the interfaces are not those of the configuration");
+     },
+     [](Host &h) { kill_and_delete(h, "w"); }},
     {"volume", [](Host &) {},
      [](Host &h) {
        h.request("POST", volumes, R"({"name":"v1"})");

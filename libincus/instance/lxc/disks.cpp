@@ -32,6 +32,10 @@ std::string line_of(const MountItem &m) {
 
 std::string target_of(const std::string &line) { return line.substr(0, line.find(between)); }
 
+bool has(const MountItem &m, const char *option) { return std::find(m.options.begin(), m.options.end(), option) != m.options.end(); }
+
+} // namespace
+
 std::vector<std::string> lines_of(std::string_view text) {
   std::vector<std::string> out;
   while (!text.empty()) {
@@ -41,10 +45,6 @@ std::vector<std::string> lines_of(std::string_view text) {
   }
   return out;
 }
-
-bool has(const MountItem &m, const char *option) { return std::find(m.options.begin(), m.options.end(), option) != m.options.end(); }
-
-} // namespace
 
 std::string disk_lines(const std::vector<MountItem> &mounts) {
   std::string out;

@@ -149,6 +149,8 @@ private:
 
 /// What the run directory keeps of mounts.
 std::string disk_lines(const std::vector<device::MountItem> &mounts);
+/// The lines of a run file.
+std::vector<std::string> lines_of(std::string_view text);
 /// Of use only as long as the kernel runs, so it need not reach the disk; never seen half-written.
 void write_run_file(const std::string &path, const std::string &text, mode_t mode);
 

@@ -30,13 +30,21 @@ void LxcRuntime::set_nics(const Key &key, const std::vector<device::NicItem> &ni
     sys::FaultScope fault("unplug nic");
     if (int err = sys::delete_link(name)) base::fail_errno(err, fmt::format("cannot remove interface {} of instance {}", base::quoted(name), base::quoted(key.name)));
   }
+  std::string record;
+  bool changed = false;
   {
-    // Recorded before they are made: who ends the instance removes what is there.
+    // Recorded before they are made: who ends the instance removes what is there, and so does a successor that wants them no more.
     std::lock_guard lock(e->mutex);
     // Names that we chose are nobody else's; they stay, because liblxc makes those of the start again when the guest reboots.
     std::erase_if(e->interfaces, [&](auto &n) { return !wanted(n) && !(n.size() == 12 && n.starts_with("veth")); });
     for (auto &n : nics)
       if (std::find(e->interfaces.begin(), e->interfaces.end(), n.host_name) == e->interfaces.end()) e->interfaces.push_back(n.host_name);
+    changed = e->interfaces != had;
+    for (auto &name : e->interfaces) record += name + "\n";
+  }
+  if (changed) {
+    sys::FaultScope fault("record interfaces");
+    write_run_file(run_dir(key) + "/interfaces", record, 0600);
   }
   for (auto &n : nics) {
     if (::if_nametoindex(n.host_name.c_str()) != 0) continue;

@@ -55,10 +55,17 @@ void LxcRuntime::prepare(const StartSpec &spec, const Places &at, const Rendered
   if (sys::read_small_file(at.seccomp) != policy) write_run_file(at.seccomp, policy, 0600);
   write_run_file(at.config, text, 0640);
   ::unlink((run_dir(spec.key) + "/disks").c_str());
-  if (auto disks = disk_lines(spec.items.mounts); !disks.empty())
-    write_run_file(run_dir(spec.key) + "/disks.start", disks, 0600);
-  else
-    ::unlink((run_dir(spec.key) + "/disks.start").c_str());
+  auto write_or_remove = [&](const char *name, const std::string &content) {
+    auto path = run_dir(spec.key) + name;
+    if (content.empty())
+      ::unlink(path.c_str());
+    else
+      write_run_file(path, content, 0600);
+  };
+  write_or_remove("/disks.start", disk_lines(spec.items.mounts));
+  std::string interfaces;
+  for (auto &n : spec.items.nics) interfaces += n.host_name + "\n";
+  write_or_remove("/interfaces", interfaces);
 }
 
 base::Fd LxcRuntime::bind_notify(const StartSpec &spec) {

@@ -9,6 +9,8 @@
 #include <map>
 #include <mutex>
 #include <set>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <thread>
 
@@ -66,7 +68,8 @@ public:
       wait_end(20s);
     }
   }
-  void start() {
+  /// `socket`: a listening one that it is given, as by the system's init; -1: it makes its own.
+  void start(int socket = -1) {
     const char *libexec = std::getenv("INCUS_LIBEXEC");
     auto program = std::string(libexec && *libexec ? libexec : "build/bin") + "/incusd";
     pid_ = ::fork();
@@ -78,6 +81,11 @@ public:
       ::dup2(fd, 2);
       ::setsid();
       ::setenv("INCUS_DIR", (dir_ / "host").c_str(), 1);
+      if (socket >= 0) {
+        if (::dup2(socket, 3) == 3) ::fcntl(3, F_SETFD, 0); // it may have been 3 all along
+        ::setenv("LISTEN_FDS", "1", 1);
+        ::setenv("LISTEN_PID", std::to_string(::getpid()).c_str(), 1);
+      }
       ::execl(program.c_str(), "incusd", static_cast<char *>(nullptr));
       ::_exit(127);
     }
@@ -439,6 +447,37 @@ TEST_CASE("clients that vanish leave no process, descriptor or half file") {
   CHECK(h.images().size() == 1);
   CHECK(c.exec({"true"}).exit_code == 0);
   CHECK(h.request("GET", "/internal/check") == R"({"problems":[]})");
+}
+
+TEST_CASE("a socket that somebody else holds: clients wait in it while no daemon runs") {
+  if (::geteuid() != 0) INCUS_SKIP("real containers need root");
+  Daemon d;
+  auto pid = d.open().launch("c1", "busy").state().pid;
+  d.signal(SIGTERM);
+  REQUIRE(d.wait_end(30s));
+  CHECK_FALSE(std::filesystem::exists(d.socket())); // its own goes with it
+  base::Fd held(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_un a{};
+  a.sun_family = AF_UNIX;
+  d.socket().copy(a.sun_path, sizeof a.sun_path - 1);
+  REQUIRE(::bind(held.get(), reinterpret_cast<sockaddr *>(&a), sizeof a) == 0);
+  REQUIRE(::listen(held.get(), 16) == 0);
+  for (int round = 0; round < 2; round++) {
+    // Asks before there is anybody to answer.
+    Client early(d.socket());
+    early.send(request("GET", "/1.0/instances"));
+    d.start(held.get());
+    int status = 0;
+    CHECK(early.answer(&status).find("/1.0/instances/c1") != std::string::npos);
+    CHECK(status == 200);
+    CHECK(d.open().instance("c1").state().pid == pid);
+    d.signal(SIGTERM);
+    REQUIRE(d.wait_end(30s));
+    CHECK(std::filesystem::exists(d.socket())); // not its own
+  }
+  ::unlink(d.socket().c_str());
+  held.reset();
+  d.start();
 }
 
 TEST_CASE("slow clients hold nobody") {

@@ -95,7 +95,7 @@ void TreeDriver::create() {
   FaultScope fault("make pool directories");
   Fd dir = sys::mkdir_p(AT_FDCWD, context_.directory, 0711);
   if (::fchmod(dir.get(), 0711) != 0) fail_errno(errno, fmt::format("cannot set the mode of directory {}", base::quoted(context_.directory)));
-  for (auto &d : pool_directories) sys::make_directory(dir.get(), d.name, d.mode);
+  for (auto &d : pool_directories) sys::spread_children(sys::make_directory(dir.get(), d.name, d.mode).get());
   sys::sync_directory(dir.get());
 }
 

@@ -197,6 +197,13 @@ Fd mkdir_p(int dirfd, const std::string &path, mode_t mode) {
   return at;
 }
 
+void spread_children(int dirfd) noexcept {
+  int flags = 0;
+  if (::ioctl(dirfd, FS_IOC_GETFLAGS, &flags) != 0 || (flags & FS_TOPDIR_FL)) return;
+  flags |= FS_TOPDIR_FL;
+  ::ioctl(dirfd, FS_IOC_SETFLAGS, &flags); // only a matter of speed: file systems that know no such flag refuse it
+}
+
 void rename_at(int from_dir, const std::string &from, int to_dir, const std::string &to, bool replace) {
   assert_component(from);
   assert_component(to);

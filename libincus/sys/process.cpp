@@ -16,6 +16,8 @@
 
 #include "base/error.hpp"
 
+extern "C" int __clone(int (*)(void *), void *, int, void *, ...);
+
 namespace incus::sys {
 
 namespace {
@@ -26,6 +28,18 @@ namespace {
 #define INCUS_RAW __attribute__((no_sanitize("address", "thread", "undefined", "memory"), noinline))
 #else
 #define INCUS_RAW __attribute__((no_sanitize_address, no_sanitize_thread, no_sanitize_undefined, noinline))
+#endif
+
+// ThreadSanitizer's clone() takes the child for a fork, with handlers of its own on both sides; libc's other name for it is let alone.
+#if defined(__SANITIZE_THREAD__)
+#define INCUS_CLONE ::__clone
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define INCUS_CLONE ::__clone
+#endif
+#endif
+#ifndef INCUS_CLONE
+#define INCUS_CLONE ::clone
 #endif
 
 struct Plan {
@@ -83,7 +97,7 @@ INCUS_RAW int run_grandchild(void *arg) {
 INCUS_RAW int run_intermediate(void *arg) {
   auto *p = static_cast<Plan *>(arg);
   // Its descriptor table is the caller's, so that the pidfd is the caller's too.
-  int pid = ::clone(run_grandchild, p->stack + p->stack_size, CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, p, &p->pidfd);
+  int pid = INCUS_CLONE(run_grandchild, p->stack + p->stack_size, CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, p, &p->pidfd);
   if (pid < 0) p->error = errno;
   p->pid = pid;
   ::syscall(SYS_exit, 0);
@@ -111,7 +125,7 @@ Child spawn(const std::vector<std::string> &argv, const std::vector<int> &fds, c
   sigset_t all, old;
   sigfillset(&all);
   ::pthread_sigmask(SIG_SETMASK, &all, &old);
-  int pid = ::clone(run_intermediate, low + 2 * stack, CLONE_VM | CLONE_VFORK | CLONE_FILES, &p);
+  int pid = INCUS_CLONE(run_intermediate, low + 2 * stack, CLONE_VM | CLONE_VFORK | CLONE_FILES, &p);
   int err = pid < 0 ? errno : 0;
   if (pid > 0)
     while (::waitpid(pid, nullptr, __WCLONE) < 0 && errno == EINTR) {

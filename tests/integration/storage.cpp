@@ -2,8 +2,10 @@
 // The storage drivers on real file systems, with everything that only root can make.
 #include <doctest/doctest.h>
 
+#include <linux/fs.h>
 #include <sched.h>
 #include <set>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/statvfs.h>
 #include <sys/wait.h>
@@ -274,6 +276,19 @@ TEST_CASE("a volume's whole life") {
     std::string kind = row->name;
     CAPTURE(kind);
     whole_life(kind);
+  }
+}
+
+TEST_CASE("on ext4 each instance begins in a block group of its own") {
+  own_mounts();
+  FormattedDisk disk("ext4");
+  for (auto *row : storage::drivers()) {
+    CAPTURE(row->name);
+    Pool p(row->name);
+    int flags = 0;
+    auto containers = sys::open_child(sys::open_directory(p.path).get(), "containers");
+    REQUIRE(::ioctl(containers.get(), FS_IOC_GETFLAGS, &flags) == 0);
+    CHECK((flags & FS_TOPDIR_FL) != 0);
   }
 }
 

@@ -98,7 +98,8 @@ void authorize(const Row &row, const Request &q, bool open_metrics) {
 void filter_used_by(const Request &q, std::vector<std::string> &urls) {
   if (q.from_admin()) return;
   std::erase_if(urls, [&](const std::string &u) {
-    auto at = u.find("project=");
+    auto at = u.find("?project=");
+    if (at != std::string::npos) at++;
     auto end = at == std::string::npos ? at : u.find('&', at);
     return !q.may_use(at == std::string::npos ? "default" : u.substr(at + 8, end == std::string::npos ? end : end - at - 8));
   });

@@ -8,10 +8,12 @@
 #include <system_error>
 #include <thread>
 
+#include "api/access.hpp"
 #include "base/error.hpp"
 #include "base/ids.hpp"
 #include "base/names.hpp"
 #include "base/time.hpp"
+#include "db/projects.hpp"
 #include "embed/host_conditions.hpp"
 #include "embed/metrics.hpp"
 #include "embed/patches.hpp"
@@ -173,8 +175,49 @@ void Engine::background(const std::string &description, std::function<void()> ta
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
+namespace {
+/// What a row changes that the project asked for may only have borrowed from "default"; null: nothing of the kind. (Making new ones is no change of
+/// those that are there.)
+const char *feature_changed(const api::Row &row, const api::Request &q) {
+  using R = api::RowId;
+  switch (row.id) {
+  case R::profile_put:
+  case R::profile_patch:
+  case R::profile_post:
+  case R::profile_delete:
+    return "features.profiles";
+  case R::image_put:
+  case R::image_patch:
+  case R::image_delete:
+  case R::image_secret_post:
+  case R::image_export_post:
+  case R::image_refresh_post:
+  case R::alias_put:
+  case R::alias_patch:
+  case R::alias_post:
+  case R::alias_delete:
+    return "features.images";
+  case R::volume_put:
+  case R::volume_patch:
+  case R::volume_post:
+  case R::volume_delete:
+  case R::volume_snapshots_post:
+  case R::volume_snapshot_put:
+  case R::volume_snapshot_patch:
+  case R::volume_snapshot_post:
+  case R::volume_snapshot_delete:
+    return q.path.at(1) == "custom" ? "features.storage.volumes" : nullptr;
+  default:
+    return nullptr;
+  }
+}
+} // namespace
+
 api::Reply Engine::perform(const api::Row &row, api::Request request) {
   WorksFor scope(request.caller);
+  // What a project borrows may be looked at and used there; changing it is for who may use the project that lends it.
+  if (!request.from_admin())
+    if (auto *feature = feature_changed(row, request)) api::require_project(request, db::project_of(*global_, request.project(), feature));
   return (this->*handler(row.id))(request);
 }
 

@@ -179,10 +179,15 @@ api::Reply Engine::instance_post(api::Request &q) {
   auto to = api::from_json<api::Rename>(q.body);
   auto name = q.path[0], project = q.project();
   auto &o = fields_of(q);
+  auto pool_of = [&] {
+    for (auto &[n, d] : instances_->info(project, name).expanded_devices)
+      if (auto path = d.find("path"), pool = d.find("pool"); path != d.end() && path->second == "/" && pool != d.end()) return pool->second;
+    return std::string();
+  };
   for (auto *key : {"project", "pool"}) {
     auto *v = o.if_contains(key);
     auto target = v ? api::from_json<std::string>(*v) : "";
-    if (!target.empty() && target != project) base::fail(ErrorCode::not_supported, "cannot move instance {} to another {}: copy it there and delete this one", base::quoted(name), key);
+    if (!target.empty() && target != (key == std::string_view("project") ? project : pool_of())) base::fail(ErrorCode::not_supported, "cannot move instance {} to another {}: copy it there and delete this one", base::quoted(name), key);
   }
   if (auto *v = o.if_contains("migration"); v && !v->is_null() && api::from_json<bool>(*v))
     base::fail(ErrorCode::not_supported, "cannot migrate instance {}: migration is not supported yet", base::quoted(name));

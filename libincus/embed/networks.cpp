@@ -4,6 +4,7 @@
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 
+#include "api/access.hpp"
 #include "embed/network_records.hpp"
 #include "base/error.hpp"
 #include "base/names.hpp"
@@ -81,13 +82,18 @@ api::Reply Engine::networks_get(api::Request &q) {
     return {std::move(out), {}, {}};
   }
   Users users(*global_, [&](auto &row) { return instances_->expand(row).devices; });
-  for (auto &l : links) out.push_back(api::to_json(to_info(l, users)));
+  for (auto &l : links) {
+    auto n = to_info(l, users);
+    api::filter_used_by(q, n.used_by);
+    out.push_back(api::to_json(n));
+  }
   return {std::move(out), {}, {}};
 }
 
 api::Reply Engine::network_get(api::Request &q) {
   auto l = find(q.project(), q.path[0]);
   auto n = to_info(l, Users(*global_, [&](auto &row) { return instances_->expand(row).devices; }));
+  api::filter_used_by(q, n.used_by);
   return {api::to_json(n), etag_of({n.name, n.managed, n.type, n.description, api::to_json(n.config)}), {}};
 }
 

@@ -133,6 +133,8 @@ void TaskOperation::finish(std::exception_ptr f) {
   std::vector<std::function<void()>> tell;
   {
     std::lock_guard lock(mutex_);
+    // A token may be used in the moment in which it is taken back: the first end counts.
+    if (done_) return;
     failure_ = f;
     info_.may_cancel = false;
     info_.updated_at = base::now();

@@ -180,6 +180,10 @@ void Engine::empty_project(const std::string &name) {
     // An ephemeral instance went with its stop.
     if (db::instance(*global_, name, i.name)) instances_->remove(name, i.name);
   }
+  if (db::project_of(*global_, name, "features.storage.volumes") == name)
+    for (auto &pool : db::pools(*global_))
+      for (auto &v : db::volumes_full(*global_, pool.name))
+        if (v.type == 2 && v.project == name) volumes_->remove(pool.name, name, v.name);
   if (db::project_of(*global_, name, "features.images") == name)
     for (auto &i : db::images(*global_, name)) images_->remove(name, i.fingerprint);
   if (db::project_of(*global_, name, "features.profiles") == name)

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <boost/json.hpp>
 
+#include "api/access.hpp"
 #include "api/records.hpp"
 #include "base/error.hpp"
 #include "base/names.hpp"
@@ -63,7 +64,7 @@ void refuse_used(db::Connection &c, const db::VolumeFull &v, const char *doing) 
              it->second.size() > 1 ? fmt::format(" and {} more", it->second.size() - 1) : "");
 }
 
-json::value to_json(const Entry &e, const Users &users) {
+json::value to_json(const api::Request &q, const Entry &e, const Users &users) {
   auto &v = *e.volume;
   StorageVolumeInfo i;
   i.name = e.snapshot.empty() ? v.name : v.name + "/" + e.snapshot;
@@ -79,6 +80,7 @@ json::value to_json(const Entry &e, const Users &users) {
     if (auto it = users.find({v.project, v.name}); v.type == custom && it != users.end()) i.used_by = it->second;
     if (v.type == image) i.used_by = {"/1.0/images/" + v.name + suffix(v.project)};
   }
+  api::filter_used_by(q, i.used_by);
   return api::to_json(i);
 }
 
@@ -156,7 +158,7 @@ api::Reply list(db::Connection &c, const api::Request &q, std::optional<int> typ
     if (q.recursion() == 0)
       out.emplace_back(url(*e.volume, e.snapshot));
     else
-      out.push_back(to_json(e, users));
+      out.push_back(to_json(q, e, users));
   };
   auto rows = db::volumes_full(c, q.path[0]);
   for (auto &v : rows) {
@@ -246,7 +248,7 @@ api::Reply Engine::pool_volumes_type_post(api::Request &q) {
 
 api::Reply Engine::volume_get(api::Request &q) {
   auto v = Volumes(*global_, q.path[0]).one(owner(*global_, q), type_of(q.path[1]), q.path[2]);
-  return {to_json(Entry{&v, {}, {}, {}, {}}, users_of(*global_, v.pool)), etag(v), {}};
+  return {to_json(q, Entry{&v, {}, {}, {}, {}}, users_of(*global_, v.pool)), etag(v), {}};
 }
 
 api::Reply Engine::change_volume(api::Request &q, bool patch) {

@@ -194,7 +194,10 @@ void Attached::run() {
 }
 
 void Attached::stop() {
-  net::post(context_, [self = shared_from_this()] { self->fail(Error(ErrorCode::unavailable, "the host was closed while the command ran")); });
+  // Held by the context, which may never run again, it must not hold us.
+  net::post(context_, [weak = weak_from_this()] {
+    if (auto self = weak.lock()) self->fail(Error(ErrorCode::unavailable, "the host was closed while the command ran"));
+  });
 }
 
 void Attached::control(const json::value &message) {
@@ -205,7 +208,9 @@ void Attached::control(const json::value &message) {
   auto *o = message.if_object();
   auto *number = o ? o->if_contains("signal") : nullptr;
   bool kill = number && number->is_int64() && number->get_int64() == SIGKILL;
-  net::post(context_, [self = shared_from_this(), text = json::serialize(message), kill] {
+  net::post(context_, [weak = weak_from_this(), text = json::serialize(message), kill] {
+    auto self = weak.lock();
+    if (!self) return;
     if (self->control_ && !self->control_over_) self->control_->write(true, text, {});
     if (kill) self->give_up_soon();
   });

@@ -95,10 +95,8 @@ std::string Multipart::take_line() {
       return line;
     }
     if (have() > line_limit) corrupt("a line of a part's head is too long");
-    auto before = at_;
     if (!fill()) corrupt("it ends inside the head of a part");
-    from = at_ == before ? from : at_;
-    from = at_;
+    from = at_; // fill() may have moved it
   }
 }
 

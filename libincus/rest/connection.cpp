@@ -21,7 +21,8 @@ using boost::system::error_code;
 
 namespace {
 constexpr std::uint32_t most_head = 64 << 10;
-constexpr std::uint64_t most_json = 16 << 20;
+/// Nobody in particular has little to say.
+constexpr std::uint64_t most_json = 16 << 20, most_json_unknown = 256 << 10;
 constexpr std::size_t worth_gzip = 4096;
 /// Between requests, for a request's head, for each next piece of a body or of an answer.
 constexpr auto patience = std::chrono::seconds(30), body_patience = std::chrono::seconds(60);
@@ -41,11 +42,40 @@ std::string peer_certificate(Stream &stream) {
   return pem;
 }
 
+/// What keeps a row waiting. Reading answers soon (nullopt). What changes something, or asks a guest, a disk (how much is used is counted) or the clock, may
+/// not: it must not take the place of others.
+std::optional<Workers::Lane> waits_for(const api::Row &row, const api::Request &q) {
+  using Lane = Workers::Lane;
+  switch (row.id) {
+  case api::RowId::instance_get:
+    return q.recursion() == 0 ? std::nullopt : std::optional(Lane::guest);
+  case api::RowId::instance_files_get:
+  case api::RowId::instance_files_head:
+  case api::RowId::instance_files_delete:
+  case api::RowId::instance_ready_get:
+  case api::RowId::instance_templates_get:
+  case api::RowId::instance_state_get:
+  case api::RowId::snapshots_get:
+  case api::RowId::snapshot_get:
+  case api::RowId::volume_state_get:
+  case api::RowId::metrics_get:
+  case api::RowId::resources_get:
+  case api::RowId::check_get:
+    return Lane::guest;
+  default:
+    return row.method == std::string_view("GET") ? std::nullopt : std::optional(Lane::change);
+  }
+}
+
 bool lists_word(std::string_view list, std::string_view word) {
   auto at = list.find(word);
   return at != std::string_view::npos && (at + word.size() == list.size() || list[at + word.size()] == ',' || list[at + word.size()] == ';' || list[at + word.size()] == ' ');
 }
 } // namespace
+
+bool malformed(const error_code &ec) {
+  return ec.category() == http::make_error_code(http::error::body_limit).category() && ec != http::error::partial_message && ec != http::error::end_of_stream;
+}
 
 Connection::Connection(Server::Impl &server, Stream stream, std::shared_ptr<const api::Caller> caller, std::string address, bool metrics_only)
     : server_(server), gate_(server.gate), strand_(stream.get_executor()), stream_(std::move(stream)), local_caller_(std::move(caller)),
@@ -176,6 +206,8 @@ void Connection::dispatch() {
   auto who = caller();
   routed_ = {};
   routed_ = route(head_);
+  // A host behind a door of its own does not know who asks: to it everybody is this server.
+  if (server_.foreign && !who->is_admin()) base::fail(ErrorCode::forbidden, "not authorized: this server passes on what administrators ask for, and nothing else");
   auto &row = *routed_.row;
   routed_.request.caller = who;
   if (metrics_only_ && row.id != api::RowId::server_get && row.id != api::RowId::metrics_get && row.id != api::RowId::root_get)
@@ -191,7 +223,7 @@ void Connection::dispatch() {
   // Who is nobody in particular may ask to be refused instead of getting the public view.
   if (!who->is_trusted() && who->kind != api::Caller::Kind::metrics && !head_.header("x-incus-authenticated").empty())
     base::fail(ErrorCode::forbidden, "not authorized");
-  api::authorize(row, routed_.request, server_.trust->open_metrics());
+  authorize();
   if (server_.is_going_down && head_.method != "GET" && head_.method != "HEAD" && !std::string_view(row.path).starts_with("/internal") &&
       !std::string_view(row.path).starts_with("/1.0/operations") && row.id != api::RowId::server_put && row.id != api::RowId::server_patch)
     base::fail(ErrorCode::unavailable, "the server is shutting down");
@@ -207,18 +239,17 @@ void Connection::dispatch() {
 void Connection::read_json() {
   json_parser_.emplace(std::move(*head_parser_));
   head_parser_.reset();
-  json_parser_->body_limit(most_json);
-  if (auto n = json_parser_->content_length(); n && *n > most_json)
-    return send(failure(413, fmt::format("the request's body is larger than {} bytes", most_json)));
+  auto most = routed_.request.from_trusted() ? most_json : most_json_unknown;
+  json_parser_->body_limit(most);
+  auto too_large = [self = shared_from_this(), most] { self->send(failure(413, fmt::format("the request's body is larger than {} bytes", most))); };
+  if (auto n = json_parser_->content_length(); n && *n > most) return too_large();
   deadline(body_patience);
-  auto read = [self = shared_from_this()] {
-    http::async_read(self->stream_, self->buffer_, *self->json_parser_, [self](error_code ec, std::size_t) {
+  auto read = [self = shared_from_this(), too_large] {
+    http::async_read(self->stream_, self->buffer_, *self->json_parser_, [self, too_large](error_code ec, std::size_t) {
       self->deadline(std::chrono::seconds(0));
-      if (ec == http::error::body_limit)
-        return self->send(failure(413, fmt::format("the request's body is larger than {} bytes", most_json)));
+      if (ec == http::error::body_limit) return too_large();
       if (ec) {
-        if (ec.category() == http::make_error_code(http::error::body_limit).category() && ec != http::error::partial_message && ec != http::error::end_of_stream)
-          return self->send(failure(400, "cannot read the request's body: " + ec.message()));
+        if (malformed(ec)) return self->send(failure(400, "cannot read the request's body: " + ec.message()));
         return self->close();
       }
       self->body_pending_ = false;
@@ -239,17 +270,23 @@ void Connection::read_json() {
   });
 }
 
+/// The gate. The host is asked whether metrics are for all only where that matters.
+void Connection::authorize() {
+  auto &who = *routed_.request.caller;
+  bool asks = routed_.row->access == api::Access::metrics && !who.is_trusted() && who.kind != api::Caller::Kind::metrics;
+  api::authorize(*routed_.row, routed_.request, asks && server_.trust->open_metrics());
+}
+
 void Connection::take_body(std::string body) {
   if (!body.empty()) routed_.request.body = api::parse_json(body, "the request's body");
   auto id = routed_.row->id;
   // Rows that read the body may be named by it; the rest of the gate is asked again with it.
-  if (!body.empty()) api::authorize(*routed_.row, routed_.request, server_.trust->open_metrics());
+  if (!body.empty()) authorize();
   if (id == api::RowId::instance_exec_post || id == api::RowId::instance_console_post) return exec(id == api::RowId::instance_console_post);
   ask();
 }
 
 void Connection::ask() {
-  bool waits = routed_.row->id == api::RowId::instance_ready_get || routed_.row->id == api::RowId::recover_import_post;
   auto work = [self = shared_from_this()] {
     std::shared_ptr<api::Reply> r;
     std::exception_ptr failed;
@@ -271,8 +308,8 @@ void Connection::ask() {
       }
     });
   };
-  if (waits)
-    server_.workers->patient(std::move(work));
+  if (auto lane = waits_for(*routed_.row, routed_.request))
+    server_.workers->patient(*lane, std::move(work));
   else
     server_.workers->quick(std::move(work));
 }
@@ -349,7 +386,7 @@ void Connection::next() { read_head(); }
 /// The client may still be sending what was refused; closing at once could take the answer away from it.
 void Connection::linger() {
   error_code ignored;
-  if (!body_pending_ || stream_.tls()) return close();
+  if (!body_pending_) return close();
   stream_.socket().shutdown(Stream::Socket::shutdown_send, ignored);
   deadline(std::chrono::seconds(2));
   auto scratch = std::make_shared<std::array<char, 8192>>();
@@ -357,7 +394,8 @@ void Connection::linger() {
   *drain = [self = shared_from_this(), scratch, weak = std::weak_ptr(drain)](error_code ec, std::size_t) {
     auto again = weak.lock();
     if (ec || !again || self->closed_) return self->close();
-    self->stream_.async_read_some(asio::buffer(*scratch), [again](error_code e, std::size_t n) { (*again)(e, n); });
+    // Of TLS, too, the bytes as they come: nobody reads them.
+    self->stream_.socket().async_read_some(asio::buffer(*scratch), [again](error_code e, std::size_t n) { (*again)(e, n); });
   };
   (*drain)({}, 0);
 }

@@ -23,6 +23,9 @@ namespace incus::rest {
 
 class Upload;
 
+/// What a client sent is no HTTP, in contrast to a client that has gone.
+bool malformed(const boost::system::error_code &ec);
+
 class Connection : public std::enable_shared_from_this<Connection> {
 public:
   Connection(Server::Impl &server, Stream stream, std::shared_ptr<const api::Caller> caller, std::string address, bool metrics_only);
@@ -40,6 +43,7 @@ private:
   void read_head();
   void on_head();
   void dispatch();
+  void authorize();
   void read_json();
   void take_body(std::string body);
   void ask();

@@ -50,6 +50,77 @@ std::optional<std::chrono::milliseconds> timeout_of(const api::Request &q) {
 }
 } // namespace
 
+/// Who waits for the end of one operation. It is asked once however many wait, and those that have gone are forgotten: a client that looks every second at
+/// an operation that lasts for days leaves nothing with it.
+class Waiters {
+public:
+  using Told = std::shared_ptr<std::function<void()>>;
+  /// False: it has ended.
+  bool add(const boost::asio::any_io_executor &where, const Told &told) {
+    std::lock_guard lock(mutex_);
+    if (ended_) return false;
+    std::erase_if(all_, [](auto &w) { return w.told.expired(); });
+    all_.push_back({where, told});
+    return true;
+  }
+  void end() {
+    std::vector<One> all;
+    {
+      std::lock_guard lock(mutex_);
+      ended_ = true;
+      all.swap(all_);
+    }
+    for (auto &w : all)
+      if (auto f = w.told.lock()) asio::post(w.where, [f] { (*f)(); });
+  }
+
+private:
+  struct One {
+    boost::asio::any_io_executor where;
+    std::weak_ptr<std::function<void()>> told;
+  };
+  std::mutex mutex_;
+  std::vector<One> all_;
+  bool ended_ = false;
+};
+
+namespace {
+/// Calls `told` on `where` when the operation has ended.
+void wait_for_end(Server::Impl &server, const std::shared_ptr<api::OperationBackend> &op, const boost::asio::any_io_executor &where, const Waiters::Told &told) {
+  auto id = op->info().id;
+  std::shared_ptr<Waiters> all;
+  bool fresh = false;
+  {
+    std::lock_guard lock(server.mutex);
+    auto &w = server.waiters[id];
+    fresh = !w;
+    if (!w) w = std::make_shared<Waiters>();
+    all = w;
+  }
+  if (!all->add(where, told)) return asio::post(where, [told] { (*told)(); });
+  if (!fresh) return;
+  // The operation may outlive this server: it holds nothing of it.
+  auto ended = [&server, gate = server.gate, all, id] {
+    gate->run([&] {
+      {
+        std::lock_guard lock(server.mutex);
+        server.waiters.erase(id);
+      }
+      all->end();
+    });
+  };
+  if (op->on_end(ended)) return;
+  server.workers->patient(Workers::Lane::stream, [op, ended, gate = server.gate] {
+    try {
+      while (!op->wait(std::chrono::seconds(10)) && gate->open()) {
+      }
+    } catch (const std::exception &) {
+    }
+    ended();
+  });
+}
+} // namespace
+
 /// GET /1.0/operations/{id}/wait without a thread.
 void Connection::wait_operation() {
   struct Wait {
@@ -58,19 +129,9 @@ void Connection::wait_operation() {
     bool done = false;
   };
   auto timeout = timeout_of(routed_.request);
-  auto query = routed_.request.query;
-  bool trusted = routed_.request.from_trusted();
   auto found = server_.session->perform(api::RowId::operation_get, std::move(routed_.request));
   auto op = found.operation;
   if (!op) return send(sync(found.metadata));
-  if (!trusted) {
-    // Who is not trusted shows the secret of a token.
-    auto it = query.find("secret");
-    auto *m = found.metadata.as_object()["metadata"].if_object();
-    auto *secret = m ? m->if_contains("secret") : nullptr;
-    if (it == query.end() || !secret || !secret->is_string() || std::string_view(secret->get_string()) != it->second)
-      base::fail(ErrorCode::forbidden, "not authorized");
-  }
   auto w = std::make_shared<Wait>(strand_);
   auto finish = [self = shared_from_this(), w, op] {
     if (w->done) return;
@@ -97,22 +158,7 @@ void Connection::wait_operation() {
     w->timer.cancel();
     self->close();
   });
-  // The operation may outlive this server: it holds nothing of it.
-  auto told = [gate = gate_, weak = weak_from_this(), which = std::weak_ptr(waiting_)] {
-    gate->run([&] {
-      auto self = weak.lock();
-      auto f = which.lock();
-      if (self && f) asio::post(self->strand_, [self, f] { (*f)(); });
-    });
-  };
-  if (op->on_end(told)) return;
-  server_.workers->patient([op, timeout, told] {
-    try {
-      op->wait(timeout);
-    } catch (const std::exception &) {
-    }
-    told();
-  });
+  wait_for_end(server_, op, strand_, waiting_);
 }
 
 /// GET /1.0/operations/{id}: who made it sees the secrets of its websockets.
@@ -137,16 +183,18 @@ void Connection::show_operation() {
 void Connection::shutdown() {
   std::function<void(bool)> handler;
   std::function<void()> done;
+  bool again = false;
   {
     std::lock_guard lock(server_.mutex);
     if (!server_.shutdown_handler) base::fail(ErrorCode::not_supported, "this server cannot be shut down by a request");
-    if (server_.shutting_down) return send(failure(429, "Shutdown already in progress"));
-    server_.shutting_down = true;
+    again = std::exchange(server_.shutting_down, true);
     handler = server_.shutdown_handler;
     done = server_.shutdown_done;
   }
+  // Not under the lock, which the answer's headers need too.
+  if (again) return send(failure(429, "Shutdown already in progress"));
   bool force = routed_.request.flag("force");
-  server_.workers->patient([self = shared_from_this(), handler, done, force] {
+  server_.workers->patient(Workers::Lane::change, [self = shared_from_this(), handler, done, force] {
     Answer a;
     try {
       handler(force);
@@ -194,10 +242,15 @@ void Connection::operation_websocket() {
   auto it = routed_.request.query.find("secret");
   if (it == routed_.request.query.end() || it->second.empty()) base::fail(ErrorCode::invalid_argument, "missing secret");
   auto name = late->claim(it->second);
-  upgrade([late, name](std::shared_ptr<Socket> socket) {
-    if (!socket) return late->lost(name);
-    late->connected(name, std::move(socket));
-  });
+  try {
+    upgrade([late, name](std::shared_ptr<Socket> socket) {
+      if (!socket) return late->lost(name);
+      late->connected(name, std::move(socket));
+    });
+  } catch (...) {
+    late->lost(name);
+    throw;
+  }
 }
 
 void Connection::exec(bool console) {
@@ -304,12 +357,13 @@ struct Relay : std::enable_shared_from_this<Relay> {
 /// GET /1.0/instances/{name}/sftp: the connection itself becomes the stream.
 void Connection::upgrade_raw() {
   if (!head_.upgrade_to("sftp")) base::fail(ErrorCode::invalid_argument, "Missing or invalid upgrade header: must be sftp");
+  if (buffer_.size()) base::fail(ErrorCode::invalid_argument, "a client must not send before its stream is open");
   int pair[2];
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) base::fail_errno(errno, "cannot make a socket pair");
   auto ours = std::make_shared<base::Fd>(pair[0]);
   routed_.request.streams.push_back({"sftp", base::Fd(pair[1])});
   ::fcntl(ours->get(), F_SETFL, O_NONBLOCK);
-  server_.workers->patient([self = shared_from_this(), ours] {
+  server_.workers->patient(Workers::Lane::stream, [self = shared_from_this(), ours] {
     std::exception_ptr failed;
     try {
       self->server_.session->perform(self->routed_.row->id, std::move(self->routed_.request));

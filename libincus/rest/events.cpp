@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "rest/events.hpp"
 
+#include <atomic>
 #include <boost/json.hpp>
+#include <thread>
 
 #include "api/access.hpp"
 #include "base/time.hpp"
@@ -19,11 +21,15 @@ std::string text_of(const Event &e) {
   return out + "}";
 }
 
+/// A client that takes nothing for so long has to list again.
+constexpr std::size_t most_unsent = 4 << 20;
+
 struct Feed : std::enable_shared_from_this<Feed> {
   std::shared_ptr<Socket> socket;
   std::shared_ptr<api::ListenerBackend> listener;
   std::shared_ptr<EventWish> wish;
-  bool sending = false, over = false;
+  bool sending = false;
+  std::atomic<bool> over{false}; ///< also read by the thread that asks a door which cannot tell
 
   bool wanted(const Event &e) const {
     if (!e.project.empty() && !wish->all_projects && e.project != wish->project) return false;
@@ -48,9 +54,18 @@ struct Feed : std::enable_shared_from_this<Feed> {
     }
   }
 
+  /// From a door that cannot tell.
+  void push(const Event &e) {
+    if (over || !wanted(e)) return;
+    if (listener->overflowed() || socket->unsent() > most_unsent) {
+      socket->close(1013);
+      return stop();
+    }
+    socket->send(text_of(e), true);
+  }
+
   void stop() {
-    if (over) return;
-    over = true;
+    if (over.exchange(true)) return;
     listener->on_ready({});
     listener->close();
   }
@@ -72,13 +87,14 @@ void serve_events(Server::Impl &server, std::shared_ptr<Socket> socket, std::sha
   };
   if (listener->on_ready(told)) return;
   // A door that cannot tell is asked in a thread.
-  server.workers->patient([listener, feed, gate = server.gate, executor = socket->executor()] {
+  server.workers->patient(Workers::Lane::stream, [listener, feed, gate = server.gate, executor = socket->executor()] {
     while (!feed->over) {
+      auto begun = std::chrono::steady_clock::now();
       auto e = listener->next(std::chrono::milliseconds(1000));
-      if (!e) continue;
-      gate->post(executor, [feed, e = std::move(*e)] {
-        if (feed->wanted(e)) feed->socket->send(text_of(e), true);
-      });
+      if (e)
+        gate->post(executor, [feed, e = std::move(*e)] { feed->push(e); });
+      else if (std::chrono::steady_clock::now() - begun < std::chrono::milliseconds(500))
+        std::this_thread::sleep_for(std::chrono::milliseconds(200)); // it is closed; the client's end is still to come
     }
   });
 }

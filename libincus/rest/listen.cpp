@@ -251,11 +251,11 @@ void Server::Impl::move_listener(const std::string &address, bool metrics_only) 
     add(fresh);
   }
   drop_old();
-  std::lock_guard lock(mutex);
   current = address;
 }
 
 void Server::Impl::follow(const std::map<std::string, std::string> &config, bool first) {
+  std::lock_guard one(following);
   auto value = [&](const char *key) {
     auto it = config.find(key);
     return it == config.end() ? std::string() : it->second;
@@ -301,11 +301,17 @@ void Server::listen_unix(const std::string &path, const std::string &group, unsi
   auto l = std::make_shared<rest::Listener>();
   l->fd = make();
   if (!l->fd) base::fail_errno(errno, "cannot make a socket");
+  // What a dead server left; a file that is no socket is somebody's own.
+  if (struct stat st; ::lstat(path.c_str(), &st) == 0 && !S_ISSOCK(st.st_mode))
+    base::fail(ErrorCode::invalid_argument, "cannot listen on {}: there is a file of that name which is no socket; remove it or choose another path", base::quoted(path));
   ::unlink(path.c_str());
   // Nobody gets in between bind and chmod: what is connected before listen() is refused.
   if (::bind(l->fd.get(), reinterpret_cast<sockaddr *>(&a), sizeof a) < 0) base::fail_errno(errno, fmt::format("cannot listen on {}", base::quoted(path)));
   l->path = path;
-  if (::chmod(path.c_str(), mode & 0777) < 0 || ::chown(path.c_str(), 0, gid) < 0 || ::listen(l->fd.get(), 4096) < 0) {
+  // Who is not root keeps what is his: a host in memory can be served by anybody.
+  bool root = ::geteuid() == 0;
+  auto owned = [&] { return (!root && group.empty()) || ::chown(path.c_str(), root ? 0 : static_cast<uid_t>(-1), gid) == 0; };
+  if (::chmod(path.c_str(), mode & 0777) < 0 || !owned() || ::listen(l->fd.get(), 4096) < 0) {
     int e = errno;
     ::unlink(path.c_str());
     base::fail_errno(e, fmt::format("cannot listen on {}", base::quoted(path)));

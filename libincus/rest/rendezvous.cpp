@@ -137,7 +137,7 @@ struct LateStreams::Pump : std::enable_shared_from_this<Pump> {
 };
 
 LateStreams::LateStreams(Server::Impl &server, std::shared_ptr<const api::Caller> creator, bool interactive)
-    : server_(server), gate_(server.gate), creator_(std::move(creator)), interactive_(interactive) {
+    : server_(server), log_(server.log), gate_(server.gate), creator_(std::move(creator)), interactive_(interactive) {
   std::vector<std::string> names{"0", "control"};
   if (!interactive) names = {"0", "1", "2", "control"};
   for (auto &n : names) {
@@ -190,7 +190,7 @@ void LateStreams::on_control(std::function<void(const json::value &)> handler) {
   for (auto &m : early) try {
       handler(m);
     } catch (const std::exception &e) {
-      server_.log.debug("control message: {}", e.what());
+      log_.debug("control message: {}", e.what());
     }
 }
 
@@ -211,8 +211,8 @@ void LateStreams::call_gone() {
     gone_told_ = true;
     f = on_gone_;
   }
-  // It waits for the command's end.
-  server_.workers->patient(std::move(f));
+  // It waits for the command's end. The engine may ask for it when the server has gone.
+  gate_->run([&] { server_.workers->patient(Workers::Lane::stream, std::move(f)); });
 }
 
 void LateStreams::control_message(std::string_view text) {
@@ -220,7 +220,7 @@ void LateStreams::control_message(std::string_view text) {
   try {
     m = api::parse_json(text, "a control message");
   } catch (const std::exception &e) {
-    server_.log.debug("control message: {}", e.what());
+    log_.debug("control message: {}", e.what());
     return;
   }
   std::function<void(const json::value &)> handler;
@@ -233,7 +233,7 @@ void LateStreams::control_message(std::string_view text) {
   try {
     handler(m);
   } catch (const std::exception &e) {
-    server_.log.debug("control message: {}", e.what());
+    log_.debug("control message: {}", e.what());
   }
 }
 
@@ -301,9 +301,10 @@ void LateStreams::started(const std::shared_ptr<api::OperationBackend> &operatio
     });
   };
   if (operation->on_end(told)) return;
-  server_.workers->patient([operation, told] {
+  server_.workers->patient(Workers::Lane::stream, [operation, told, gate = gate_] {
     try {
-      operation->wait({});
+      while (!operation->wait(std::chrono::seconds(10)) && gate->open()) {
+      }
     } catch (const std::exception &) {
     }
     told();

@@ -55,7 +55,8 @@ private:
   void control_message(std::string_view text);
   void call_gone();
 
-  Server::Impl &server_;
+  Server::Impl &server_; ///< only where the server is known to be there: its own threads, and what the gate lets in
+  const base::Log log_;
   std::shared_ptr<Gate> gate_;
   std::shared_ptr<const api::Caller> creator_;
   const bool interactive_;

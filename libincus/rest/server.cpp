@@ -30,6 +30,7 @@ Server::Impl::Impl(const Host &host, ServerOptions o) : session(host.session()),
       directory = dir && *dir ? dir : "/var/lib/incus";
     }
   }
+  foreign = uri.starts_with("unix:") || uri.starts_with("https:");
   if (options.certificate_directory.empty()) options.certificate_directory = directory;
   trust = std::make_unique<rest::Trust>(session, directory);
   workers = std::make_unique<rest::Workers>();

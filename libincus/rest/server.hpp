@@ -17,6 +17,7 @@ namespace incus::rest {
 
 class Connection;
 class LateStreams;
+class Waiters;
 
 /// The way into the io_context for callbacks from outside, which may come when it has gone.
 class Gate {
@@ -34,6 +35,10 @@ public:
   void close() {
     std::lock_guard lock(mutex_);
     io_ = nullptr;
+  }
+  bool open() {
+    std::lock_guard lock(mutex_);
+    return io_ != nullptr;
   }
 
 private:
@@ -80,14 +85,17 @@ struct Server::Impl : std::enable_shared_from_this<Server::Impl> {
   ServerOptions options;
   base::Log log;
   std::string directory; ///< of an embed: host
+  bool foreign = false;  ///< the host is a daemon that we are a client of
 
   mutable std::mutex mutex;
   std::vector<std::shared_ptr<rest::Listener>> listeners;
   std::set<rest::Connection *> connections;
   std::condition_variable idle;
   std::map<std::string, std::shared_ptr<rest::LateStreams>> late; ///< by operation
+  std::map<std::string, std::shared_ptr<rest::Waiters>> waiters;  ///< by operation
   std::unique_ptr<rest::Trust> trust;
   std::shared_ptr<boost::asio::ssl::context> tls;
+  std::mutex following; ///< guards the two
   std::string https_address, metrics_address;
   std::map<std::int64_t, std::string> user_names;
   std::function<void(bool)> shutdown_handler;

@@ -102,7 +102,8 @@ void Upload::start() {
     ::fcntl(ours.get(), F_SETFL, O_NONBLOCK);
     ours_ = std::make_shared<asio::posix::basic_stream_descriptor<asio::any_io_executor>>(c_.strand_, ours.release());
     request.streams.push_back({"body", std::move(theirs)});
-    c_.server_.workers->patient([c = c_.shared_from_this(), self = shared_from_this()] {
+    by_handler_ = true;
+    c_.server_.workers->patient(Workers::Lane::stream, [c = c_.shared_from_this(), self = shared_from_this()] {
       std::shared_ptr<api::Reply> r;
       std::exception_ptr failed;
       try {
@@ -136,19 +137,36 @@ void Upload::read() {
     c->deadline(std::chrono::seconds(0));
     if (self->finished_) return;
     if (ec == http::error::need_buffer) ec = {};
-    if (ec) {
-      // The client has gone, or what it sends is no HTTP: whoever reads the body is told by an error.
-      self->ours_.reset();
-      self->files_.clear();
-      self->finished_ = true;
-      return c->close();
-    }
+    // The client has gone, or what it sends is no HTTP: whoever reads the body is told by an error.
+    if (ec) return self->ended_early(ec);
     try {
       self->took(self->buffer_.size() - self->parser_->get().body().size, self->parser_->is_done());
     } catch (const std::exception &e) {
       self->fail(e);
     }
   });
+}
+
+void Upload::ended_early(error_code ec) {
+  ours_.reset();
+  files_.clear();
+  if (!malformed(ec)) {
+    finished_ = true;
+    return c_.close();
+  }
+  broken_ = std::make_exception_ptr(Error(ErrorCode::invalid_argument, "cannot read the request's body: " + ec.message()));
+  // The handler is told by the end of what it reads; it still holds the request.
+  if (!by_handler_ || handled_) refuse_broken();
+}
+
+void Upload::refuse_broken() {
+  finished_ = true;
+  c_.body_pending_ = true;
+  try {
+    std::rethrow_exception(broken_);
+  } catch (const std::exception &e) {
+    c_.refuse(e);
+  }
 }
 
 void Upload::took(std::size_t size, bool last) {
@@ -242,6 +260,7 @@ void Upload::handler_done(std::shared_ptr<api::Reply> reply, std::exception_ptr 
   failed_ = failed;
   handled_ = true;
   if (finished_) return;
+  if (broken_) return refuse_broken();
   // What is still to come of the body is not wanted.
   if (!body_done_) {
     if (ours_) ours_->close();

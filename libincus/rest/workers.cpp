@@ -6,6 +6,8 @@
 #include <csignal>
 #include <system_error>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "base/error.hpp"
 
@@ -15,12 +17,16 @@ namespace {
 /// Threads that poll sockets when nothing blocks; beyond them come those that replace blocked ones.
 constexpr int base_threads = 2;
 constexpr int most_quick = 24;
-constexpr int most_threads = 1100;
 } // namespace
 
-Workers::Workers() : guard_(boost::asio::make_work_guard(io_)) {
-  std::lock_guard lock(mutex_);
-  for (int i = 0; i < base_threads; i++) spawn();
+Workers::Workers(int most_patient) : guard_(boost::asio::make_work_guard(io_)), most_patient_(most_patient) {
+  try {
+    std::lock_guard lock(mutex_);
+    for (int i = 0; i < base_threads; i++) spawn();
+  } catch (...) {
+    stop(); // those that could be made
+    throw;
+  }
 }
 
 void Workers::spawn() {
@@ -47,8 +53,8 @@ void Workers::run() {
       // One connection's failure (no memory): its handlers are gone, and it with them.
     }
     std::lock_guard lock(mutex_);
-    // One more than the base is kept, so that a blocking call now and then makes no threads.
-    if (!stopping_ && threads_ - busy_ > base_threads + 1) {
+    // Two more than the base are kept, so that a blocking call now and then makes no threads.
+    if (!stopping_ && threads_ - busy_ > base_threads + 2) {
       threads_--;
       gone_.notify_all();
       return;
@@ -62,7 +68,7 @@ void Workers::run() {
 /// Counts the calling thread as blocked, and sees to it that another one polls.
 void Workers::begin() {
   busy_++;
-  if (threads_ - busy_ < 1 && threads_ < most_threads && !stopping_) spawn();
+  if (threads_ - busy_ < 1 && !stopping_) spawn();
 }
 
 void Workers::end() { busy_--; }
@@ -95,26 +101,54 @@ void Workers::quick(std::function<void()> work) {
   }
 }
 
-void Workers::patient(std::function<void()> work) {
-  boost::asio::post(io_, [this, work = std::move(work)] {
-    {
-      std::lock_guard lock(mutex_);
+void Workers::patient(Lane lane, std::function<void()> work) {
+  boost::asio::post(io_, [this, lane, work = std::move(work)]() mutable { run_patient(lane, std::move(work)); });
+}
+
+void Workers::run_patient(Lane which, std::function<void()> work) {
+  auto &lane = lanes_[static_cast<int>(which)];
+  {
+    std::lock_guard lock(mutex_);
+    // The last thread that polls the sockets is not given away: neither to too much work, nor where no other thread can be had.
+    bool put_off = lane.running >= most_patient_;
+    if (!put_off) {
       begin();
+      put_off = lane.running > 0 && threads_ - busy_ < 1 && !stopping_;
+      if (put_off) end();
     }
+    if (put_off) {
+      lane.put_off.push_back(std::move(work));
+      return;
+    }
+    lane.running++;
+  }
+  for (;;) {
     try {
       work();
     } catch (const std::exception &) {
+      // As above.
     }
+    work = {};
     std::lock_guard lock(mutex_);
-    end();
-  });
+    if (lane.put_off.empty() || stopping_) {
+      lane.running--;
+      end();
+      return;
+    }
+    work = std::move(lane.put_off.front());
+    lane.put_off.pop_front();
+  }
 }
 
 void Workers::stop() {
   std::unique_lock lock(mutex_);
   stopping_ = true;
-  waiting_.clear();
+  // They may hold the last of what ends by locks of its own.
+  std::vector<std::deque<std::function<void()>>> dropped;
+  dropped.push_back(std::exchange(waiting_, {}));
+  for (auto &l : lanes_) dropped.push_back(std::exchange(l.put_off, {}));
   lock.unlock();
+  dropped.clear();
   guard_.reset();
   io_.stop();
   lock.lock();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The threads of a server. All run one io_context; a handler that blocks runs on the thread that read its request, and another thread takes
-// over the sockets: a request costs no hand-over, and no number of waiting handlers stops the others.
+// over the sockets: a request costs no hand-over, and no number of waiting handlers stops the others. What is asked for beyond all limits waits.
 #pragma once
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
@@ -13,14 +13,17 @@ namespace incus::rest {
 
 class Workers {
 public:
-  Workers();
+  /// Who keeps patient work waiting. Each has threads of its own: clients that send slowly, or a guest whose file system hangs, hold up their like alone.
+  enum class Lane { change, guest, stream };
+  /// `most_patient`: so much patient work of a lane runs at a time; more waits its turn.
+  explicit Workers(int most_patient = 350);
   ~Workers() { stop(); }
   boost::asio::io_context &io() { return io_; }
 
   /// Runs `work` here and now when few enough are busy, else later on another thread. For handlers that answer soon.
   void quick(std::function<void()> work);
   /// Runs `work` on a thread where nothing else is held up: for what waits for clients, for time, for other processes.
-  void patient(std::function<void()> work);
+  void patient(Lane lane, std::function<void()> work);
   /// Ends the threads once the work that runs is done; work not begun is dropped. Not from a worker.
   void stop();
 
@@ -29,11 +32,18 @@ private:
   void run();
   void begin();
   void end();
+  void run_patient(Lane lane, std::function<void()> work);
   boost::asio::io_context io_;
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> guard_;
   std::mutex mutex_;
   std::condition_variable gone_;
+  struct Patient {
+    int running = 0;
+    std::deque<std::function<void()>> put_off;
+  };
   std::deque<std::function<void()>> waiting_;
+  Patient lanes_[3];
+  const int most_patient_;
   int threads_ = 0, busy_ = 0, quick_ = 0;
   bool stopping_ = false;
 };

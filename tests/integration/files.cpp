@@ -188,10 +188,10 @@ TEST_CASE("what a hostile guest plants leads nowhere else") {
   });
   for (int i = 0; i < 300; i++) {
     try {
-      auto text = c.list_directory("/tmp").empty() ? "" : slurp("/dev/null");
       FileOptions append;
       append.append = true;
       c.write_file("/tmp/race", "", append);
+      CHECK(c.read_file("/tmp/race").find("of the host") == std::string::npos);
     } catch (const Error &e) {
       CHECK((e.code() == ErrorCode::not_found || e.code() == ErrorCode::invalid_argument));
     }
@@ -240,7 +240,7 @@ TEST_CASE("clients and helpers that go in the middle leave nothing") {
     (void)!::write(ends[1], "some", 4);
     for (int i = 0; i < 200; i++) {
       std::this_thread::sleep_for(10ms);
-      if (slurp(w.dir / "none").empty() && !processes("incus-files").empty()) break;
+      if (!processes("incus-files").empty()) break;
     }
     std::this_thread::sleep_for(200ms);
     for (int pid : processes("incus-files")) ::kill(pid, SIGKILL);

@@ -2,16 +2,23 @@
 // The server against clients that err, lie and vanish: raw HTTP over its socket; the host is in memory.
 #include <dirent.h>
 #include <doctest/doctest.h>
+#include <condition_variable>
 #include <filesystem>
+#include <fstream>
+#include <mutex>
 #include <poll.h>
+#include <set>
 #include <thread>
 #include <unistd.h>
 
+#include <boost/asio/post.hpp>
 #include <boost/json.hpp>
 #include <fmt/format.h>
 #include <incus/incus.hpp>
 
+#include "api/door.hpp"
 #include "raw_client.hpp"
+#include "rest/workers.hpp"
 
 using namespace incus;
 using namespace incus::testing;
@@ -369,4 +376,231 @@ TEST_CASE("rest: a server that is not ready, stops, and starts again") {
     CHECK(idle.rest().empty());
   }
   ::rmdir(name);
+}
+
+namespace {
+
+/// Opened once, by the test.
+class Gate {
+public:
+  ~Gate() { open(); }
+  void open() {
+    std::lock_guard lock(mutex_);
+    open_ = true;
+    changed_.notify_all();
+  }
+  void pass() {
+    std::unique_lock lock(mutex_);
+    waiting++;
+    changed_.notify_all();
+    changed_.wait(lock, [&] { return open_; });
+  }
+  bool reached(int n, std::chrono::milliseconds limit = 20s) {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_for(lock, limit, [&] { return waiting >= n; });
+  }
+  bool opened() {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_for(lock, 20s, [&] { return open_; });
+  }
+
+private:
+  int waiting = 0;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool open_ = false;
+};
+
+/// An operation that does not end, and counts who wants to hear of its end.
+class Endless final : public api::OperationBackend {
+public:
+  OperationInfo info() override {
+    OperationInfo i;
+    i.id = "0a0a0a0a-0000-4000-8000-000000000000";
+    i.status_code = 103;
+    return i;
+  }
+  bool wait(std::optional<std::chrono::milliseconds>) override { return false; }
+  void rethrow() override {}
+  void cancel() override {}
+  void control(const json::value &) override {}
+  bool on_end(std::function<void()> told) override {
+    std::lock_guard lock(mutex);
+    all.push_back(std::move(told));
+    return true;
+  }
+  std::mutex mutex;
+  std::vector<std::function<void()>> all;
+};
+
+/// A host some of whose rows take as long as the test likes.
+class Slow final : public api::Door {
+public:
+  Slow(std::shared_ptr<Gate> gate, std::shared_ptr<Endless> op, std::set<api::RowId> slow) : gate_(std::move(gate)), op_(std::move(op)), slow_(std::move(slow)) {}
+  api::Reply perform(const api::Row &row, api::Request) override {
+    if (slow_.contains(row.id)) gate_->pass();
+    api::Reply r;
+    r.metadata = json::object{};
+    if (row.id == api::RowId::operation_get) r.operation = op_;
+    return r;
+  }
+  std::shared_ptr<api::ListenerBackend> listen(const std::vector<std::string> &, std::size_t) override { return {}; }
+  void close() override {}
+
+private:
+  const std::shared_ptr<Gate> gate_;
+  const std::shared_ptr<Endless> op_;
+  const std::set<api::RowId> slow_;
+};
+
+struct SlowWorld {
+  explicit SlowWorld(std::set<api::RowId> slow = {}) : host(api::Session::host(std::make_shared<api::Session>("slow:", std::make_unique<Slow>(gate, op, std::move(slow))))) {
+    char name[] = "/tmp/incus-rest-XXXXXX";
+    REQUIRE(::mkdtemp(name));
+    dir = name;
+    ServerOptions o;
+    o.spool_directory = dir;
+    o.follow_config = false;
+    server = std::make_unique<Server>(host, o);
+    server->listen_unix(path());
+  }
+  ~SlowWorld() {
+    gate->open();
+    server.reset();
+    ::rmdir(dir.c_str());
+  }
+  std::string path() const { return dir + "/unix.socket"; }
+  std::shared_ptr<Gate> gate = std::make_shared<Gate>();
+  std::shared_ptr<Endless> op = std::make_shared<Endless>();
+  Host host;
+  std::string dir;
+  std::unique_ptr<Server> server;
+};
+
+} // namespace
+
+TEST_CASE("rest: what a guest, a disk or a change keeps waiting keeps nobody else waiting") {
+  using R = api::RowId;
+  struct Kind {
+    R row;
+    std::string method, target, body;
+  };
+  for (auto &k : {Kind{R::instance_files_get, "GET", "/1.0/instances/c1/files?path=/x", ""}, Kind{R::instance_files_head, "HEAD", "/1.0/instances/c1/files?path=/x", ""},
+                  Kind{R::instance_patch, "PATCH", "/1.0/instances/c1", "{}"}, Kind{R::volume_delete, "DELETE", "/1.0/storage-pools/p/volumes/custom/v", ""},
+                  Kind{R::metrics_get, "GET", "/1.0/metrics", ""}, Kind{R::instance_state_get, "GET", "/1.0/instances/c1/state", ""},
+                  Kind{R::instance_get, "GET", "/1.0/instances/c1?recursion=1", ""}, Kind{R::project_delete, "DELETE", "/1.0/projects/p", ""}}) {
+    CAPTURE(k.target);
+    SlowWorld w({k.row});
+    std::vector<std::unique_ptr<Client>> all;
+    for (int i = 0; i < 60; i++) {
+      all.push_back(std::make_unique<Client>(w.path()));
+      all.back()->send(request(k.method, k.target, k.body));
+    }
+    REQUIRE(w.gate->reached(60));
+    int s = 0;
+    Client(w.path()).send(request("GET", "/1.0")).answer(&s);
+    CHECK(s == 200);
+    w.gate->open();
+    for (auto &c : all) {
+      c->answer(&s);
+      CHECK(s == 200);
+    }
+  }
+}
+
+TEST_CASE("rest: more work than threads waits its turn, and sockets and other work are served meanwhile") {
+  rest::Workers workers(8);
+  using Lane = rest::Workers::Lane;
+  Gate gate;
+  std::atomic<int> done{0};
+  for (int i = 0; i < 100; i++)
+    workers.patient(Lane::stream, [&] {
+      gate.pass();
+      done++;
+    });
+  REQUIRE(gate.reached(8));
+  for (bool socket : {true, false}) {
+    Gate served;
+    if (socket)
+      boost::asio::post(workers.io(), [&] { served.open(); });
+    else
+      workers.patient(Lane::change, [&] { served.open(); });
+    REQUIRE(served.opened());
+  }
+  CHECK(done == 0);
+  CHECK_FALSE(gate.reached(9, 0ms));
+  gate.open();
+  for (int i = 0; i < 2000 && done < 100; i++) std::this_thread::sleep_for(10ms);
+  CHECK(done == 100);
+}
+
+TEST_CASE("rest: waits that ran out leave nothing with the operation") {
+  SlowWorld w;
+  Client c(w.path());
+  int s = 0;
+  for (int i = 0; i < 50; i++) {
+    c.send(request("GET", "/1.0/operations/0a0a0a0a-0000-4000-8000-000000000000/wait?timeout=0")).answer(&s);
+    CHECK(s == 200);
+  }
+  std::vector<Client> all;
+  for (int i = 0; i < 3; i++) {
+    all.emplace_back(w.path());
+    all.back().send(request("GET", "/1.0/operations/0a0a0a0a-0000-4000-8000-000000000000/wait"));
+  }
+  // Those that wait when it ends are told, all of them.
+  for (int i = 0; i < 200; i++) {
+    c.send(request("GET", "/1.0/operations/0a0a0a0a-0000-4000-8000-000000000000/wait?timeout=0")).answer(&s);
+    std::this_thread::sleep_for(1ms);
+  }
+  std::vector<std::function<void()>> told;
+  {
+    std::lock_guard lock(w.op->mutex);
+    told.swap(w.op->all);
+  }
+  CHECK(told.size() == 1);
+  for (auto &t : told) t();
+  for (auto &one : all) {
+    one.answer(&s);
+    CHECK(s == 200);
+  }
+}
+
+TEST_CASE("rest: a second request to shut down is refused, whatever headers it has, and blocks nobody") {
+  SlowWorld w;
+  w.server->on_shutdown([&](bool) { w.gate->pass(); }, [] {});
+  Client first(w.path());
+  first.send(request("PUT", "/internal/shutdown"));
+  REQUIRE(w.gate->reached(1));
+  int s = 0;
+  Client(w.path()).send(request("PUT", "/internal/shutdown", "", "Origin: http://x\r\n")).answer(&s);
+  CHECK(s == 429);
+  Client(w.path()).send(request("GET", "/1.0")).answer(&s);
+  CHECK(s == 200);
+  w.gate->open();
+  first.answer(&s);
+  CHECK(s == 200);
+}
+
+TEST_CASE("rest: a body that is no HTTP is told so, also where it is read as it comes") {
+  World w;
+  make_instance(w);
+  CHECK(w.quiet());
+  auto before = descriptors();
+  const std::string chunked = "Host: x\r\nTransfer-Encoding: chunked\r\nContent-Type: application/octet-stream\r\n\r\n";
+  for (std::string target : {"/1.0/images", "/1.0/instances/c1/files?path=/root/x", "/1.0/instances/c1/metadata/templates?path=t"}) {
+    CAPTURE(target);
+    CHECK(w.status("POST " + target + " HTTP/1.1\r\n" + chunked + "zz\r\n") == 400);
+    CHECK(w.status("POST " + target + " HTTP/1.1\r\n" + chunked + "2\r\nabXX2\r\nab\r\n") == 400);
+  }
+  CHECK(w.quiet());
+  CHECK(settles_at(before));
+}
+
+TEST_CASE("rest: what lies in the place of the socket is not removed") {
+  World w;
+  auto file = w.dir + "/precious";
+  std::ofstream(file) << "words";
+  CHECK_THROWS_AS(w.server->listen_unix(file), Error);
+  CHECK(std::filesystem::file_size(file) == 5);
+  std::filesystem::remove(file);
 }

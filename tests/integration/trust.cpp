@@ -498,3 +498,107 @@ TEST_CASE("trust over TLS: the secrets of a command are for who began it") {
     if (text.find("operation-cancelled") != std::string::npos) break;
   }
 }
+
+TEST_CASE("trust over TLS: what a project borrows may be used there, not changed") {
+  Served s;
+  s.ask("POST", "/1.0/projects", {{"name", "mine"}, {"config", {{"features.images", "false"}, {"features.profiles", "false"}, {"features.storage.volumes", "false"}}}});
+  auto root = s.root();
+  auto me = s.tenant("me", "mine");
+  auto image = s.image("default", "lent", false);
+  s.ask("POST", "/1.0/profiles", {{"name", "lent"}, {"devices", {{"v", {{"type", "disk"}, {"pool", "pool"}, {"source", "lent"}, {"path", "/v"}}}}}});
+  s.ask("POST", "/1.0/storage-pools/pool/volumes/custom", {{"name", "lent"}});
+  s.done("/1.0/instances", {{"name", "hidden1"}, {"source", {{"type", "none"}}}, {"devices", root}, {"profiles", {"default", "lent"}}});
+  auto volume = std::string("/1.0/storage-pools/pool/volumes/custom/lent");
+  s.done(volume + "/snapshots", {{"name", "snap"}});
+  const std::string q = "?project=mine";
+  for (std::string path : {"/1.0/profiles/lent", "/1.0/profiles/default", "/1.0/images/aliases/lent"}) CHECK(s.once(&me, "GET", path + q).status == 200);
+  CHECK(s.once(&me, "GET", "/1.0/images/" + image + q).status == 200);
+  CHECK(s.once(&me, "GET", volume + q).status == 200);
+  // Who uses it in other projects is not told.
+  for (std::string path : {volume, std::string("/1.0/profiles/lent"), std::string("/1.0/storage-pools/pool/volumes")}) CHECK(s.once(&me, "GET", path + q + "&recursion=1").text.find("hidden1") == std::string::npos);
+  struct Change {
+    std::string method, path;
+    json::value body = json::object{};
+  };
+  for (auto &c : {Change{"PUT", "/1.0/profiles/default", {{"config", {{"security.privileged", "true"}}}}}, Change{"PATCH", "/1.0/profiles/lent", {{"description", "x"}}},
+                  Change{"POST", "/1.0/profiles/lent", {{"name", "other"}}}, Change{"DELETE", "/1.0/profiles/lent"}, Change{"PUT", "/1.0/images/" + image, {{"public", true}}},
+                  Change{"PATCH", "/1.0/images/" + image, {{"public", true}}}, Change{"DELETE", "/1.0/images/" + image}, Change{"POST", "/1.0/images/" + image + "/secret"},
+                  Change{"POST", "/1.0/images/" + image + "/refresh"}, Change{"POST", "/1.0/images/" + image + "/export", {{"target", "https://x"}, {"secret", "x"}}},
+                  Change{"PUT", "/1.0/images/aliases/lent", {{"target", image}}}, Change{"PATCH", "/1.0/images/aliases/lent", {{"description", "x"}}},
+                  Change{"POST", "/1.0/images/aliases/lent", {{"name", "other"}}}, Change{"DELETE", "/1.0/images/aliases/lent"}, Change{"PUT", volume, {{"description", "x"}}},
+                  Change{"PATCH", volume, {{"description", "x"}}}, Change{"POST", volume, {{"name", "other"}}}, Change{"DELETE", volume},
+                  Change{"POST", volume + "/snapshots", {{"name", "s2"}}}, Change{"PUT", volume + "/snapshots/snap", {{"description", "x"}}},
+                  Change{"PATCH", volume + "/snapshots/snap", {{"description", "x"}}}, Change{"POST", volume + "/snapshots/snap", {{"name", "other"}}},
+                  Change{"DELETE", volume + "/snapshots/snap"}}) {
+    CAPTURE(c.method);
+    CAPTURE(c.path);
+    CHECK(s.once(&me, c.method, c.path + q, c.body).status == 403);
+  }
+  CHECK_FALSE(s.ask("GET", "/1.0/profiles/default").at("config").as_object().contains("security.privileged"));
+  CHECK(s.ask("GET", "/1.0/images/" + image).at("public") == false);
+  // An administrator changes it through that project, too.
+  s.ask("PATCH", "/1.0/profiles/lent" + q, {{"description", "by its owner"}});
+  CHECK(s.ask("GET", "/1.0/profiles/lent").at("description") == "by its owner");
+}
+
+TEST_CASE("trust over TLS: who uses a network in other projects is told to nobody") {
+  Served s;
+  s.ask("POST", "/1.0/projects", {{"name", "theirs"}});
+  auto links = s.ask("GET", "/1.0/networks?recursion=1").as_array();
+  auto found = std::find_if(links.begin(), links.end(), [](auto &l) { return l.at("type") != "loopback"; });
+  std::string link = found == links.end() ? "br-none" : std::string(found->at("name").as_string());
+  if (found == links.end()) {
+    REQUIRE(std::system("ip link add br-none type bridge") == 0);
+  }
+  auto devices = s.root().as_object();
+  devices["eth0"] = {{"type", "nic"}, {"nictype", "bridged"}, {"parent", link}};
+  s.ask("POST", "/1.0/profiles?project=theirs", {{"name", "hidden-profile"}, {"devices", devices}});
+  auto me = s.tenant("me", "default");
+  CHECK(json::serialize(s.ask("GET", "/1.0/networks/" + link)).find("hidden") != std::string::npos);
+  CHECK(s.once(&me, "GET", "/1.0/networks/" + link).status == 200);
+  for (std::string path : {"/1.0/networks/" + link, std::string("/1.0/networks?recursion=1")}) CHECK(s.once(&me, "GET", path).text.find("hidden") == std::string::npos);
+  if (found == links.end()) CHECK(std::system("ip link del br-none") == 0);
+}
+
+TEST_CASE("trust over TLS: nobody in particular may not say much, and hears why") {
+  Served s("test://");
+  auto me = rest::make_key_pair("me", {});
+  // More than sockets hold: the answer comes though the rest is not read.
+  auto much = json::object{{"type", "client"}, {"trust_token", std::string(12 << 20, 'x')}};
+  CHECK(s.once(&me, "POST", "/1.0/certificates", much).status == 413);
+  CHECK(s.once(nullptr, "POST", "/1.0/certificates", much).status == 413);
+  CHECK(s.once(&me, "POST", "/1.0/profiles", much).status == 403);
+}
+
+TEST_CASE("trust over TLS: a server in front of another one serves administrators alone") {
+  Served back("test://");
+  auto socket = back.dir + "/back.socket";
+  back.server->listen_unix(socket);
+  auto admin = rest::make_key_pair("admin", {}), nobody = rest::make_key_pair("nobody", {});
+  back.ask("POST", "/1.0/certificates", {{"type", "client"}, {"name", "admin"}, {"certificate", admin.certificate}});
+  auto tenant = back.tenant("tenant", "default");
+  char dir[] = "/tmp/incus-front-XXXXXX";
+  REQUIRE(::mkdtemp(dir));
+  {
+    auto host = Host::open("unix://" + socket);
+    ServerOptions options;
+    options.certificate_directory = options.spool_directory = dir;
+    options.follow_config = false;
+    Server front(host, options);
+    auto port = free_port();
+    front.listen_https("127.0.0.1:" + std::to_string(port));
+    auto ask = [&](const rest::KeyPair *pair, const std::string &method, const std::string &path, const json::value &body = nullptr) {
+      Connection c(port, pair);
+      REQUIRE(c.connected());
+      return c.ask(method, path, body);
+    };
+    CHECK(ask(&admin, "GET", "/1.0/instances").status == 200);
+    for (auto *pair : {static_cast<const rest::KeyPair *>(nullptr), static_cast<const rest::KeyPair *>(&nobody), static_cast<const rest::KeyPair *>(&tenant)}) {
+      CHECK(ask(pair, "POST", "/1.0/certificates", {{"type", "client"}, {"name", "evil"}, {"certificate", nobody.certificate}}).status == 403);
+      CHECK(ask(pair, "GET", "/1.0/images").status == 403);
+      CHECK(ask(pair, "GET", "/1.0").status == 403);
+    }
+  }
+  fs::remove_all(dir);
+  CHECK(back.ask("GET", "/1.0/certificates").as_array().size() == 2);
+}

@@ -150,6 +150,33 @@ TEST_CASE("projects: without the profiles feature those of the default project a
   CHECK(s.error("GET", "/1.0/instances/c1?project=foo") == ErrorCode::not_found);
 }
 
+TEST_CASE("projects: removed with everything in it by force, and with nothing of others") {
+  Server s;
+  pool(s);
+  s.create("foo");
+  s.create("bar");
+  instance(s, "c1", "foo");
+  for (auto *p : {"foo", "bar"}) s.ask("POST", "/1.0/storage-pools/default/volumes/custom?project=" + std::string(p), {{"name", "v"}});
+  s.ask("POST", "/1.0/storage-pools/default/volumes/custom/v/snapshots?project=foo", {{"name", "s"}});
+  CHECK(s.error("DELETE", "/1.0/projects/foo") == ErrorCode::conflict);
+  s.ask("DELETE", "/1.0/projects/foo?force=true");
+  CHECK(s.error("GET", "/1.0/projects/foo") == ErrorCode::not_found);
+  CHECK(s.ask("GET", "/1.0/storage-pools/default/volumes/custom?project=bar") == json::array{"/1.0/storage-pools/default/volumes/custom/v?project=bar"});
+}
+
+TEST_CASE("projects: an instance is not moved by a word for a pool that is a project's name") {
+  Server s;
+  pool(s);
+  s.ask("POST", "/1.0/storage-pools", {{"name", "other"}, {"driver", "dir"}});
+  InstanceCreate r;
+  r.name = "c1";
+  r.source.type = "none";
+  r.devices = {{"root", {{"type", "disk"}, {"path", "/"}, {"pool", "other"}}}};
+  s.host.create_instance(r, "default").wait();
+  CHECK(s.error("POST", "/1.0/instances/c1", {{"name", "c1x"}, {"pool", "default"}}) == ErrorCode::not_supported);
+  CHECK(s.error("POST", "/1.0/instances/c1", {{"name", "c1x"}, {"pool", "other"}, {"project", "default"}}) == ErrorCode{});
+}
+
 TEST_CASE("projects: the same name in two projects, and a limit on their number") {
   Server s;
   pool(s);

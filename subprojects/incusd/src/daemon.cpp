@@ -123,9 +123,14 @@ private:
 
   /// core.shutdown_timeout: how long operations may go on when the daemon ends.
   std::chrono::minutes patience() {
-    auto config = host_->info().config;
-    auto it = config.find("core.shutdown_timeout");
-    return std::chrono::minutes(it == config.end() || it->second.empty() ? 5 : std::min(std::atol(it->second.c_str()), 100000L));
+    std::string minutes;
+    try {
+      auto config = host_->info().config;
+      if (auto it = config.find("core.shutdown_timeout"); it != config.end()) minutes = it->second;
+    } catch (const std::exception &e) {
+      log_(LogLevel::warning, std::string("core.shutdown_timeout: ") + e.what());
+    }
+    return std::chrono::minutes(minutes.empty() ? 5 : std::min(std::atol(minutes.c_str()), 100000L));
   }
 
   const Options &options_;
@@ -138,10 +143,16 @@ private:
 bool Daemon::anything_runs() {
   // Kept simple: a stopped instance does not hold the daemon.
   if (!host_) return false;
-  for (auto &i : host_->instances())
-    if (i.status != "Stopped") return true;
-  for (auto &o : host_->operations())
-    if (o.status_code == 103) return true;
+  try {
+    for (auto &i : host_->instances())
+      if (i.status != "Stopped") return true;
+    for (auto &o : host_->operations())
+      if (o.status_code == 103) return true;
+  } catch (const std::exception &e) {
+    // Who cannot see leaves everything as it is.
+    log_(LogLevel::warning, std::string("looking for what runs: ") + e.what());
+    return true;
+  }
   return false;
 }
 

@@ -30,6 +30,7 @@ constexpr const char *list[] = {
     "container_last_used_at",
     "container_only_migration",
     "container_protection_delete",
+    "container_protection_shift",
     "container_stateless_copy",
     "container_stop_priority",
     "container_syscall_filtering_allow_deny_syntax",

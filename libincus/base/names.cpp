@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/error.hpp"
+#include "base/utf8.hpp"
 
 namespace incus::base {
 
@@ -85,22 +86,24 @@ bool is_one_line(std::string_view text) noexcept {
 
 std::string quoted(std::string_view text) {
   std::string out = "\"";
-  for (std::size_t i = 0; i < text.size(); i++) {
-    if (i == 80) {
+  for (std::size_t i = 0; i < text.size();) {
+    if (i >= 80) {
       out += "...";
       break;
     }
     unsigned char c = static_cast<unsigned char>(text[i]);
+    auto n = utf8_length(text.substr(i, 4));
     if (c == '"' || c == '\\') {
       out += '\\';
       out += static_cast<char>(c);
     } else if (c == '\n') {
       out += "\\n";
-    } else if (c < 0x20 || c == 0x7f) {
+    } else if (c < 0x20 || c == 0x7f || n == 0) {
       out += fmt::format("\\x{:02x}", c);
     } else {
-      out += static_cast<char>(c);
+      out += text.substr(i, n);
     }
+    i += n ? n : 1;
   }
   return out + '"';
 }

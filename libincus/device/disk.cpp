@@ -28,6 +28,8 @@ std::string is_guest_path(std::string_view v) {
   return v.size() > 4000 ? "must be at most 4000 characters long" : "";
 }
 
+std::string no_size(std::string_view) { return "quotas are not supported yet by the storage drivers; leave it out"; }
+
 constexpr schema::Key keys[] = {
     {"path", "string", is_guest_path, "", false, "Where it appears in the instance; / for the root"},
     {"pool", "string", nullptr, "", false, "Storage pool of the root disk, or of the custom volume that source names"},
@@ -35,6 +37,7 @@ constexpr schema::Key keys[] = {
     {"recursive", "bool", schema::is_bool, "false", false, "Whether mounts below the source come with it"},
     {"required", "bool", schema::is_bool, "true", false, "Whether a missing source is an error; else the disk is left out"},
     {"shift", "bool", schema::is_bool, "false", false, "Map owners of the source to the instance's ids"},
+    {"size", "string", no_size, "", false, "How large it may grow, to come"},
     {"source", "string", nullptr, "", false, "A directory or file of the host; with pool, a custom volume"},
 };
 

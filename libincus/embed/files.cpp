@@ -8,6 +8,7 @@
 
 #include "base/error.hpp"
 #include "base/names.hpp"
+#include "base/utf8.hpp"
 #include "embed/engine.hpp"
 #include "embed/file_headers.hpp"
 #include "helper/files/verbs.hpp"
@@ -169,7 +170,7 @@ api::Reply Engine::instance_files_get(api::Request &q) {
   if (S_ISDIR(f.mode)) {
     std::sort(f.names.begin(), f.names.end());
     json::array names;
-    for (auto &n : f.names) names.emplace_back(n);
+    for (auto &n : f.names) names.emplace_back(base::utf8(n));
     reply.metadata = std::move(names);
   } else if (S_ISLNK(f.mode)) {
     // As an absolute path: a client has no notion of the link's directory.

@@ -26,7 +26,7 @@ enum Op : std::uint32_t {
 
 /// After its first two arguments a start has groups, each a word and its arguments:
 /// "map" LINE ("u HOSTID GUESTID COUNT" or "g ..."); "overlay" LOWER UPPER WORK IDMAPPED("1"); "bind" PATH IDMAPPED("1") (to the staged root);
-/// "mount" SOURCE NAME RECURSIVE SHIFT OPTIONAL (staged under `staging`/NAME).
+/// "mount" SOURCE NAME RECURSIVE SHIFT OPTIONAL READONLY (staged under `staging`/NAME).
 enum Reply : std::uint32_t {
   ok = 100,      ///< hello, validate, disks: nothing; start, query: state, init pid, monitor pid; fds: init pidfd, monitor pidfd, netlink socket. exec: pid; fds: pidfd[, pty]
   failed = 101,  ///< text

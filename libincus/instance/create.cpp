@@ -64,6 +64,9 @@ void Manager::check_create(const std::string &project, InstanceCreate &r) {
   }
   if (!r.instance_type.empty())
     for (auto &[k, v] : limits_of_size(r.instance_type)) r.config.emplace(k, v);
+  drop_host_names(r.config, {});
+  // What it started with last, and the owners of its files, only the engine knows.
+  std::erase_if(r.config, [](auto &kv) { return kv.first.starts_with("volatile.last_state.") || kv.first.starts_with("volatile.idmap."); });
   validate_instance_config(r.config, "instance " + base::quoted(r.name), false);
   if (db::instance(ctx_.global, project, r.name)) base::fail(ErrorCode::already_exists, "instance {} already exists", base::quoted(r.name));
 }

@@ -177,6 +177,7 @@ constexpr schema::Key table[] = {
     {"security.nesting", "bool", schema::is_bool, "false", false, "Allow containers inside it"},
     {"security.privileged", "bool", schema::is_bool, "false", false, "No user namespace: its root is the host's root"},
     {"security.protection.delete", "bool", schema::is_bool, "false", true, "Refuse to delete it"},
+    {"security.protection.shift", "bool", schema::is_bool, "false", true, "Refuse to start it when that means to change the owners of its files"},
     {"security.syscalls.allow", "string", is_syscall_list, "", false, "The only system calls it may make, one a line", true},
     {"security.syscalls.deny", "string", is_syscall_list, "", false, "System calls it may not make, one a line", true},
     {"security.syscalls.deny_compat", "bool", schema::is_bool, "false", false, "Refuse 32-bit system calls (x86_64 only)"},
@@ -238,6 +239,14 @@ void validate_instance_config(const Config &config, const std::string &what, boo
     for (auto *other : {"security.syscalls.deny", "security.syscalls.deny_compat", "security.syscalls.deny_default"})
       if (set(other) && !(std::string_view(other) != "security.syscalls.deny" && !schema::truthy(config.at(other))))
         bad_key("security.syscalls.allow", what, fmt::format("cannot be used together with {}", other));
+}
+
+void drop_host_names(Config &asked, const Config &own) {
+  std::erase_if(asked, [&](auto &kv) {
+    if (!kv.first.starts_with("volatile.") || !kv.first.ends_with(".host_name")) return false;
+    auto it = own.find(kv.first);
+    return it == own.end() || it->second != kv.second;
+  });
 }
 
 std::vector<std::string> changed_keys(const Config &before, const Config &after) {

@@ -20,6 +20,9 @@ std::span<const schema::Key> profile_keys() noexcept;
 /// invalid_argument naming the key, and the value and its rule where the value is wrong. raw.lxc is checked by the runtime.
 void validate_instance_config(const Config &config, const std::string &what, bool profile);
 
+/// Takes out of a client's configuration what volatile.*.host_name it tells that `own` does not: interfaces by these names are removed from the host.
+void drop_host_names(Config &asked, const Config &own);
+
 /// The limits of an instance type such as "c0.5-m2" (CPUs, GiB); throws invalid_argument.
 Config limits_of_size(const std::string &size);
 

@@ -130,7 +130,7 @@ void Manager::shut_down(const Key &key, std::optional<milliseconds> limit) {
     }
   }
   if (!stopped) ctx_.runtime.kill(key);
-  finish_stopped(key, stopped ? "instance-shutdown" : "instance-stopped", !r->ephemeral);
+  finish_stopped(key, stopped ? "instance-shutdown" : "instance-stopped", r->ephemeral ? After::removed : After::started);
   if (r->ephemeral)
     if (auto now = db::instance(ctx_.global, key.id)) remove_claimed(*now);
 }

@@ -25,6 +25,7 @@ Manager::Manager(Context ctx) : ctx_(std::move(ctx)), logs_(ctx_.directory.empty
   on("instance.remove", &Manager::recover_remove);
   on("instance.rename", &Manager::recover_rename);
   on("instance.start", &Manager::recover_start);
+  on("instance.limits", &Manager::recover_limits);
   on("snapshot", &Manager::recover_snapshot);
   on("snapshot.rename", &Manager::recover_snapshot_rename);
   on("instance.restore", &Manager::recover_restore);

@@ -171,17 +171,31 @@ private:
     storage::VolumeRef volume;
   };
 
-  /// What a change of devices does to a running instance.
-  struct Plug {
-    device::RunItems items;
-    std::vector<std::string> again; ///< interfaces of the host that are made anew
+  /// Brings the limits of a running instance to those of a configuration that is to be stored; until done(), who recovers brings them to what is stored.
+  class Limits {
+  public:
+    Limits(Manager &m, const db::InstanceRow &row, const Expanded &before, const Expanded &after);
+    void done() {
+      if (intent_) intent_->done();
+      intent_.reset();
+    }
+
+  private:
+    std::optional<db::Intent> intent_;
   };
-  void plug(const Key &key, const Plug &plug);
+  void update_running(const db::InstanceRow &old, db::InstanceRow &fresh, const Expanded &before, const Expanded &after);
+  void recover_limits(const boost::json::object &data);
+  /// The devices of a running instance that are stored, after an open or a reboot.
+  void plug_as_stored(db::InstanceRow row, bool rebooted);
+  /// Of the configuration, what differs from `own`: an operation on the instance may be under way.
+  void store_changes(const db::InstanceRow &row, const Config &own);
+  /// Brings the devices of a running instance to these.
+  void plug(const Key &key, const device::RunItems &items, bool rebooted = false);
   /// What the devices of a project's instances ask of this host.
   device::Host host_of(const std::string &project);
   device::RunItems items_of(const db::InstanceRow &row, const Devices &devices);
   /// Nothing when no device differs; writes the volatile keys of what is new. Throws conflict when one cannot change while it runs.
-  std::optional<Plug> plug_of(db::InstanceRow &row, const Expanded &before, const Expanded &after);
+  std::optional<device::RunItems> plug_of(db::InstanceRow &row, const Expanded &before, const Expanded &after);
   Key key_of(const db::InstanceRow &row) const;
   Root root_of(const db::InstanceRow &row, const Expanded &expanded);
   InstanceInfo to_info(db::InstanceRow row, Expanded expanded);
@@ -208,14 +222,20 @@ private:
   void move_traces(const boost::json::object &data, bool forward);
 
   void start_claimed(const std::string &project, const std::string &name, const char *action = "instance-started");
+  /// Refuses interface names that the host has already: what a start records it may remove again.
+  void check_interfaces(const db::InstanceRow &row, const device::RunItems &items);
   StartSpec prepare_start(db::InstanceRow &row, const Expanded &e, Config &changes);
   bool can_idmap(int dirfd);
-  storage::RootfsPlan prepare_rootfs(const db::InstanceRow &row, const Root &root, const storage::IdMap &map, Config &changes);
+  storage::RootfsPlan prepare_rootfs(const db::InstanceRow &row, const Expanded &e, const Root &root, const storage::IdMap &map, Config &changes);
   FilesPlace files_place(std::int64_t id, const std::string &name);
   storage::IdMap choose_map(const db::InstanceRow &row, const Expanded &e);
+  storage::IdMap choose_isolated(const db::InstanceRow &row, const Expanded &e);
   void stop_claimed(const std::string &project, const std::string &name, const InstanceStateChange &change, bool keep_ephemeral);
-  /// `action`: the lifecycle event it is told as; null: none. `keep`: it is to start again with the next daemon. False when it had been finished before.
-  bool finish_stopped(const Key &key, const char *action, bool keep = false);
+  /// What becomes of one that stopped: it stays so; a daemon starts it again; it is removed next. The latter two stay marked as running: who opens the
+  /// directory after a kill starts, or removes, them.
+  enum class After { stopped, started, removed };
+  /// `action`: the lifecycle event it is told as; null: none. False when it had been finished before.
+  bool finish_stopped(const Key &key, const char *action, After after = After::stopped);
   void shut_down(const Key &key, std::optional<std::chrono::milliseconds> limit);
   void on_stopped(const Key &key);
   void on_rebooted(const Key &key, const Started &started);
@@ -240,6 +260,7 @@ private:
   Logs logs_;
   Files files_;
   std::mutex mutex_;
+  std::mutex idmap_mutex_; ///< held while an isolated instance is given ids
   std::condition_variable released_;
   std::map<std::string, std::string> claims_; ///< PROJECT/NAME -> what is being done
   std::map<std::int64_t, Live> live_;

@@ -28,14 +28,14 @@ void Manager::reconcile(bool same_boot) {
           }
           // A change of its devices may have been recorded and not made.
           try {
-            plug(key_of(*r), {items_of(*r, expand(*r).devices), {}});
+            plug_as_stored(*r, false);
           } catch (const std::exception &e) {
             ctx_.log.warning("devices of instance {} are those of its configuration at its next start: {}", r->name, e.what());
           }
           continue;
         }
         ctx_.runtime.clean(key_of(*r), device::host_interfaces(expand(*r).devices, r->config));
-        if (!shut_down) ctx_.global.transaction([&] { db::set_instance_config(ctx_.global, id, {{"volatile.last_state.power", "STOPPED"}}); });
+        if (!shut_down && !r->ephemeral) ctx_.global.transaction([&] { db::set_instance_config(ctx_.global, id, {{"volatile.last_state.power", "STOPPED"}}); });
       }
       if (shut_down || !same_boot) {
         std::lock_guard lock(mutex_);

@@ -117,10 +117,10 @@ public:
   virtual void clear_console_log(const Key &key) = 0;
   /// Applies changed keys to a running instance; returns those that only take effect at the next start.
   virtual std::vector<std::string> apply(const Key &key, const Config &expanded, const std::vector<std::string> &changed) = 0;
-  /// Brings the interfaces of a running instance to these, by their names on the host: what it has not is made, what it had besides is removed. Those
-  /// named in `again` are made anew.
-  virtual void set_nics(const Key &key, const std::vector<device::NicItem> &nics, const std::vector<std::string> &again) = 0;
-  /// Brings the directories and files of the host in a running instance to these. `rebooted`: it has those of its start again. Throws what could not
+  /// Brings the interfaces of a running instance to these: what it has not is made, what it had besides or otherwise is removed. `rebooted`: it has those
+  /// of its start again.
+  virtual void set_nics(const Key &key, const std::vector<device::NicItem> &nics, bool rebooted) = 0;
+  /// Brings the directories and files of the host in a running instance to these, as above. Throws what could not
   /// be mounted and leaves what it had, but for those that were to go.
   virtual void set_disks(const Key &key, const std::vector<device::MountItem> &wanted, bool rebooted) = 0;
   /// Checks raw.lxc: throws invalid_argument that names line and reason.

@@ -212,14 +212,15 @@ void Manager::restore(const std::string &project, const std::string &name, const
   fresh.config["volatile.last_state.power"] = "STOPPED";
   check_expanded(fresh, expand(fresh), false);
   bool was_running = is_live(r.id);
-  if (was_running) {
-    ctx_.runtime.kill(key_of(r));
-    finish_stopped(key_of(r), "instance-stopped");
-  }
   {
-    Files::Hold no_sessions(files_, r.id);
     db::Intent intent(ctx_.journal, "instance.restore", {{"id", r.id}, {"store", root.volume.name}, {"pool", root.pool}, {"token", token}});
     ops.restore_prepare(root.volume, snapshot, [&](std::uint64_t done, std::uint64_t total) { report("copy", done, total); });
+    // Not before: when there is no space for it, it runs on.
+    if (was_running) {
+      ctx_.runtime.kill(key_of(r));
+      finish_stopped(key_of(r), "instance-stopped");
+    }
+    Files::Hold no_sessions(files_, r.id);
     ctx_.global.transaction([&] { db::update_instance(ctx_.global, fresh); });
     ops.restore_commit(root.volume);
     intent.done();

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <boost/json.hpp>
 #include <cstdlib>
 #include <sys/stat.h>
@@ -9,6 +10,7 @@
 #include "device/device.hpp"
 #include "instance/keys.hpp"
 #include "instance/manager.hpp"
+#include "network/interface.hpp"
 #include "schema/schema.hpp"
 #include "sys/idmap.hpp"
 
@@ -32,25 +34,34 @@ Config merged(const Config &config, const Config &changes) {
 } // namespace
 
 storage::IdMap Manager::choose_map(const db::InstanceRow &row, const Expanded &e) {
+  if (!schema::truthy(schema::value(instance_keys(), e.config, "security.idmap.isolated"))) return sys::choose_idmap(e.config, {});
+  // Chosen and recorded in one: two that start at once must not get the same ids.
+  std::lock_guard lock(idmap_mutex_);
+  auto map = choose_isolated(row, e);
+  ctx_.global.transaction([&] { db::set_instance_config(ctx_.global, row.id, {{"volatile.idmap.current", sys::format_idmap(map)}}); });
+  return map;
+}
+
+storage::IdMap Manager::choose_isolated(const db::InstanceRow &row, const Expanded &e) {
   std::vector<storage::IdMap> isolated;
-  if (schema::truthy(schema::value(instance_keys(), e.config, "security.idmap.isolated"))) {
-    // Their maps are what they started with last; one that never started holds none yet.
-    for (auto &other : db::instances(ctx_.global, "")) {
-      auto it = other.config.find("volatile.idmap.current");
-      if (other.id == row.id || it == other.config.end()) continue;
-      if (schema::truthy(schema::value(instance_keys(), expand(other).config, "security.idmap.isolated"))) isolated.push_back(sys::parse_idmap(it->second));
-    }
-    // A slice, once given, stays as long as nothing forces another.
-    auto mine = row.config.find("volatile.idmap.current");
-    if (mine != row.config.end() && !e.config.count("security.idmap.base")) {
-      auto keep = sys::parse_idmap(mine->second);
-      Config fixed = e.config;
-      if (!keep.empty()) fixed["security.idmap.base"] = std::to_string(keep.front().host);
-      try {
-        return sys::choose_idmap(fixed, isolated);
-      } catch (const Error &err) {
-        ctx_.log.info("instance {} gets a new id map: {}", row.name, err.what());
-      }
+  // Their maps are what they started with last; one that never started holds none yet.
+  for (auto &other : db::instances(ctx_.global, "")) {
+    auto it = other.config.find("volatile.idmap.current");
+    if (other.id == row.id || it == other.config.end()) continue;
+    if (schema::truthy(schema::value(instance_keys(), expand(other).config, "security.idmap.isolated"))) isolated.push_back(sys::parse_idmap(it->second));
+  }
+  // A slice, once given, stays as long as nothing forces another.
+  auto mine = row.config.find("volatile.idmap.current");
+  auto keep = mine == row.config.end() || e.config.count("security.idmap.base") ? storage::IdMap{} : sys::parse_idmap(mine->second);
+  if (!keep.empty()) {
+    Config fixed = e.config;
+    fixed["security.idmap.base"] = std::to_string(keep.front().host);
+    try {
+      auto map = sys::choose_idmap(fixed, isolated);
+      // What a snapshot brought back may be another's by now.
+      if (!std::any_of(isolated.begin(), isolated.end(), [&](auto &other) { return sys::slices_meet(map, other); })) return map;
+    } catch (const Error &err) {
+      ctx_.log.info("instance {} gets a new id map: {}", row.name, err.what());
     }
   }
   return sys::choose_idmap(e.config, isolated);
@@ -70,7 +81,7 @@ bool Manager::can_idmap(int dirfd) {
   return true;
 }
 
-storage::RootfsPlan Manager::prepare_rootfs(const db::InstanceRow &row, const Root &root, const storage::IdMap &map, Config &changes) {
+storage::RootfsPlan Manager::prepare_rootfs(const db::InstanceRow &row, const Expanded &e, const Root &root, const storage::IdMap &map, Config &changes) {
   auto plan = root.driver->rootfs(root.volume);
   if (ctx_.directory.empty()) return plan;
   auto last = row.config.find("volatile.last_state.idmap");
@@ -87,9 +98,8 @@ storage::RootfsPlan Manager::prepare_rootfs(const db::InstanceRow &row, const Ro
                "cannot start instance {} unprivileged: the kernel or file system below pool {} has no idmapped mounts, which shared layers need; use a dir pool",
                base::quoted(row.name), base::quoted(root.pool));
   if (on_disk != wanted) {
-    auto protect = row.config.find("security.protection.shift");
-    if (protect != row.config.end() && schema::truthy(protect->second))
-      base::fail(ErrorCode::conflict, "cannot start instance {}: its files need other owners, and security.protection.shift is set", base::quoted(row.name));
+    if (schema::truthy(schema::value(instance_keys(), e.config, "security.protection.shift")))
+      base::fail(ErrorCode::conflict, "cannot start instance {}: its files need other owners, and security.protection.shift is set; unset it", base::quoted(row.name));
   }
   // Also when nothing differs: one that was killed half way is finished, or taken back, here.
   root.driver->shift(root.volume, on_disk, wanted);
@@ -106,7 +116,7 @@ StartSpec Manager::prepare_start(db::InstanceRow &row, const Expanded &e, Config
   s.architecture = row.architecture;
   s.auto_destroy = ctx_.auto_destroy;
   s.idmap = choose_map(row, e);
-  s.rootfs = prepare_rootfs(row, root, s.idmap, changes);
+  s.rootfs = prepare_rootfs(row, e, root, s.idmap, changes);
   Config volatiles = row.config;
   device::prepare_all(row.name, e.devices, volatiles);
   s.items = device::render_all(row.name, e.devices, volatiles, host_of(row.project));
@@ -128,6 +138,14 @@ StartSpec Manager::prepare_start(db::InstanceRow &row, const Expanded &e, Config
   return s;
 }
 
+void Manager::check_interfaces(const db::InstanceRow &row, const device::RunItems &items) {
+  if (ctx_.directory.empty()) return;
+  for (auto &n : items.nics)
+    if (network::look_up(n.host_name) != network::Interface::missing)
+      base::fail(ErrorCode::conflict, "cannot start instance {}: the host has an interface {} already, which device {} is to make; set another host_name, or remove that interface",
+                 base::quoted(row.name), base::quoted(n.host_name), base::quoted(n.device));
+}
+
 void Manager::start_claimed(const std::string &project, const std::string &name, const char *action) {
   ctx_.runtime.expect_start();
   auto r = row(project, name);
@@ -141,6 +159,7 @@ void Manager::start_claimed(const std::string &project, const std::string &name,
   Files::Hold no_sessions(files_, r.id);
   Config changes;
   auto spec = prepare_start(r, e, changes);
+  check_interfaces(r, spec.items);
   json::array interfaces;
   for (auto &i : device::host_interfaces(e.devices, merged(r.config, changes))) interfaces.emplace_back(i);
   db::Intent intent(ctx_.journal, "instance.start", {{"id", r.id}, {"store", spec.key.name}, {"interfaces", std::move(interfaces)}}, false);
@@ -174,7 +193,7 @@ void Manager::recover_start(const json::object &d) {
   if (r) ctx_.global.transaction([&] { db::set_instance_config(ctx_.global, key.id, {{"volatile.last_state.power", "STOPPED"}}); });
 }
 
-bool Manager::finish_stopped(const Key &key, const char *action, bool keep) {
+bool Manager::finish_stopped(const Key &key, const char *action, After after) {
   Live was;
   {
     std::lock_guard lock(mutex_);
@@ -182,11 +201,11 @@ bool Manager::finish_stopped(const Key &key, const char *action, bool keep) {
     if (it == live_.end()) return false;
     was = it->second;
     live_.erase(it);
-    if (keep) kept_.insert(key.id);
+    if (after == After::started) kept_.insert(key.id);
     released_.notify_all();
   }
   files_.end(key.id);
-  if (!keep) ctx_.global.transaction([&] { db::set_instance_config(ctx_.global, key.id, {{"volatile.last_state.power", "STOPPED"}}); });
+  if (after == After::stopped) ctx_.global.transaction([&] { db::set_instance_config(ctx_.global, key.id, {{"volatile.last_state.power", "STOPPED"}}); });
   if (action) event(action, was.project, was.name);
   return true;
 }
@@ -205,8 +224,9 @@ void Manager::stop_claimed(const std::string &project, const std::string &name, 
       base::fail(ErrorCode::timeout, "instance {} did not stop within {} s: it still runs; try again with a longer timeout, or force it", base::quoted(name),
                  std::chrono::duration_cast<std::chrono::seconds>(timeout).count());
   }
-  finish_stopped(key, keep_ephemeral ? nullptr : change.force ? "instance-stopped" : "instance-shutdown");
-  if (r.ephemeral && !keep_ephemeral) remove_claimed(row(project, name));
+  bool remove = r.ephemeral && !keep_ephemeral;
+  finish_stopped(key, keep_ephemeral ? nullptr : change.force ? "instance-stopped" : "instance-shutdown", remove ? After::removed : After::stopped);
+  if (remove) remove_claimed(row(project, name));
 }
 
 void Manager::change_state(const std::string &project, const std::string &name, const InstanceStateChange &c) {
@@ -267,8 +287,10 @@ void Manager::on_stopped(const Key &key) {
   auto project = r->project, name = r->name;
   ctx_.background("Cleaning up stopped instance", project, [this, key, project, name] {
     Claim claim(*this, project, name, key.id);
-    if (!claim.held() || ctx_.runtime.power(key) != Power::stopped || !finish_stopped(key, "instance-shutdown")) return;
-    if (auto now = db::instance(ctx_.global, key.id); now && now->ephemeral) remove_claimed(*now);
+    if (!claim.held() || ctx_.runtime.power(key) != Power::stopped) return;
+    auto now = db::instance(ctx_.global, key.id);
+    bool remove = now && now->ephemeral;
+    if (finish_stopped(key, "instance-shutdown", remove ? After::removed : After::stopped) && remove) remove_claimed(*now);
   });
 }
 
@@ -289,10 +311,7 @@ void Manager::on_rebooted(const Key &key, const Started &started) {
     Claim claim(*this, live.project, live.name, key.id);
     if (!claim.held()) return;
     auto r = db::instance(ctx_.global, key.id);
-    if (!r) return;
-    auto items = items_of(*r, expand(*r).devices);
-    ctx_.runtime.set_disks(key, items.mounts, true);
-    ctx_.runtime.set_nics(key, items.nics, {});
+    if (r) plug_as_stored(*r, true);
   });
 }
 

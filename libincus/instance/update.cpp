@@ -10,6 +10,8 @@
 
 namespace incus::instance {
 
+namespace json = boost::json;
+
 namespace {
 /// What the engine itself keeps; a client that leaves them out does not mean to remove them.
 bool kept(const std::string &key) {
@@ -36,6 +38,7 @@ void Manager::update(const std::string &project, const std::string &name, const 
   fresh.ephemeral = to.ephemeral;
   fresh.config = to.config;
   without_empty(fresh.config);
+  drop_host_names(fresh.config, old.config);
   for (auto &[k, v] : old.config) {
     if (!kept(k)) continue;
     fresh.config[k] = v;
@@ -50,13 +53,17 @@ void Manager::update(const std::string &project, const std::string &name, const 
     event("instance-updated", project, name);
     return;
   }
+  update_running(old, fresh, before, after);
+  event("instance-updated", project, name);
+}
+
+void Manager::update_running(const db::InstanceRow &old, db::InstanceRow &fresh, const Expanded &before, const Expanded &after) {
   // What the devices that run have is not for a client to forget.
   for (auto &[n, d] : after.devices)
     for (auto &[k, v] : old.config)
       if (k.starts_with("volatile." + n + ".")) fresh.config.emplace(k, v);
   auto plug = plug_of(fresh, before, after);
-  auto changed = changed_keys(before.config, after.config);
-  if (!changed.empty()) ctx_.runtime.apply(key_of(old), after.config, changed);
+  Limits limits(*this, old, before, after);
   // Stored first: what is on the host then is told of.
   ctx_.global.transaction([&] { db::update_instance(ctx_.global, fresh); });
   if (plug) {
@@ -65,27 +72,67 @@ void Manager::update(const std::string &project, const std::string &name, const 
     } catch (...) {
       ctx_.global.transaction([&] { db::update_instance(ctx_.global, old); });
       try {
-        this->plug(key_of(old), {items_of(old, before.devices), {}});
+        this->plug(key_of(old), items_of(old, before.devices));
       } catch (const std::exception &e) {
-        ctx_.log.warning("devices of instance {} are as they were at its next start: {}", name, e.what());
+        ctx_.log.warning("devices of instance {} are as they were at its next start: {}", old.name, e.what());
       }
       throw;
     }
   }
-  event("instance-updated", project, name);
+  limits.done();
 }
 
-void Manager::plug(const Key &key, const Plug &plug) {
-  ctx_.runtime.set_disks(key, plug.items.mounts, false);
-  ctx_.runtime.set_nics(key, plug.items.nics, plug.again);
+Manager::Limits::Limits(Manager &m, const db::InstanceRow &row, const Expanded &before, const Expanded &after) {
+  auto changed = changed_keys(before.config, after.config);
+  json::array keys;
+  for (auto &k : changed)
+    if (k.starts_with("limits.")) keys.emplace_back(k);
+  auto key = m.key_of(row);
+  if (!keys.empty()) intent_.emplace(m.ctx_.journal, "instance.limits", json::object{{"id", key.id}, {"store", key.name}, {"keys", std::move(keys)}}, false);
+  try {
+    if (!changed.empty()) m.ctx_.runtime.apply(key, after.config, changed);
+  } catch (...) {
+    // The runtime has put back what it had set.
+    done();
+    throw;
+  }
 }
 
-std::optional<Manager::Plug> Manager::plug_of(db::InstanceRow &r, const Expanded &before, const Expanded &after) {
+void Manager::recover_limits(const json::object &d) {
+  auto r = db::instance(ctx_.global, d.at("id").as_int64());
+  if (!r) return;
+  auto key = key_of(*r);
+  if (!ctx_.runtime.adopt(key)) return;
+  std::vector<std::string> keys;
+  for (auto &k : d.at("keys").as_array()) keys.emplace_back(k.as_string());
+  ctx_.runtime.apply(key, expand(*r).config, keys);
+}
+
+void Manager::plug(const Key &key, const device::RunItems &items, bool rebooted) {
+  ctx_.runtime.set_disks(key, items.mounts, rebooted);
+  ctx_.runtime.set_nics(key, items.nics, rebooted);
+}
+
+void Manager::plug_as_stored(db::InstanceRow r, bool rebooted) {
+  auto own = r.config;
+  auto e = expand(r);
+  // A device that its profile got when the process was killed is not prepared yet.
+  device::prepare_all(r.name, e.devices, r.config);
+  store_changes(r, own);
+  plug(key_of(r), items_of(r, e.devices), rebooted);
+}
+
+void Manager::store_changes(const db::InstanceRow &r, const Config &own) {
+  Config changes;
+  for (auto &k : changed_keys(own, r.config)) changes[k] = r.config.count(k) ? r.config.at(k) : "";
+  if (!changes.empty()) ctx_.global.transaction([&] { db::set_instance_config(ctx_.global, r.id, changes); });
+}
+
+std::optional<device::RunItems> Manager::plug_of(db::InstanceRow &r, const Expanded &before, const Expanded &after) {
   if (before.devices == after.devices) return std::nullopt;
   std::set<std::string> names;
   for (auto *devices : {&before.devices, &after.devices})
     for (auto &[n, d] : *devices) names.insert(n);
-  Plug plug;
   for (auto &n : names) {
     auto b = before.devices.find(n), a = after.devices.find(n);
     bool was = b != before.devices.end(), is = a != after.devices.end();
@@ -93,13 +140,11 @@ std::optional<Manager::Plug> Manager::plug_of(db::InstanceRow &r, const Expanded
     if ((was && n == device::root_disk(before.devices)) || (is && n == device::root_disk(after.devices)))
       base::fail(ErrorCode::conflict, "cannot change the root disk {} of instance {} while it is running; stop it first", base::quoted(n), base::quoted(r.name));
     auto prefix = "volatile." + n + ".";
-    if (auto host = r.config.find(prefix + "host_name"); was && host != r.config.end()) plug.again.push_back(host->second);
     // What a device keeps is of no use to one of another type.
     if (!is || (was && b->second.at("type") != a->second.at("type"))) std::erase_if(r.config, [&](auto &kv) { return kv.first.starts_with(prefix); });
   }
   device::prepare_all(r.name, after.devices, r.config);
-  plug.items = device::render_all(r.name, after.devices, r.config, host_of(r.project));
-  return plug;
+  return device::render_all(r.name, after.devices, r.config, host_of(r.project));
 }
 
 void Manager::validate_users(const std::string &project, const std::vector<std::string> &users) {
@@ -121,16 +166,17 @@ void Manager::profile_changed(const std::string &project, const std::vector<std:
     auto was = before.find(name);
     if (was == before.end()) continue;
     auto after = expand(*r);
-    auto changed = changed_keys(was->second.config, after.config);
-    if (!changed.empty()) ctx_.runtime.apply(key_of(*r), after.config, changed);
+    try {
+      Limits(*this, *r, was->second, after).done();
+    } catch (const Error &e) {
+      ctx_.log.warning("limits of instance {} are those of its profiles at its next start: {}", name, e.what());
+    }
     try {
       auto own = r->config;
       auto plug = plug_of(*r, was->second, after);
       if (!plug) continue;
       // Only what is new: an operation on the instance may be under way.
-      Config changes;
-      for (auto &k : changed_keys(own, r->config)) changes[k] = r->config.count(k) ? r->config.at(k) : "";
-      ctx_.global.transaction([&] { db::set_instance_config(ctx_.global, r->id, changes); });
+      store_changes(*r, own);
       this->plug(key_of(*r), *plug);
     } catch (const Error &e) {
       ctx_.log.warning("devices of instance {} are those of its profiles at its next start: {}", name, e.what());

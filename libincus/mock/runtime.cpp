@@ -206,7 +206,7 @@ public:
   std::string console_log(const Key &) override { return {}; }
   void clear_console_log(const Key &) override {}
   std::vector<std::string> apply(const Key &, const Config &, const std::vector<std::string> &) override { return {}; }
-  void set_nics(const Key &key, const std::vector<device::NicItem> &nics, const std::vector<std::string> &) override {
+  void set_nics(const Key &key, const std::vector<device::NicItem> &nics, bool) override {
     std::lock_guard lock(mutex_);
     find(key).nics = nics;
   }

@@ -39,7 +39,7 @@ class Driver {
 public:
   virtual ~Driver() = default;
 
-  /// Makes the pool's directories (mode 0711, images 0700). Idempotent.
+  /// Makes the pool's directories (mode 0711; images and custom volumes 0700). Idempotent.
   virtual void create() = 0;
   /// Removes the pool's directories; refuses (conflict) when a volume other than images is left. Idempotent.
   virtual void remove() = 0;

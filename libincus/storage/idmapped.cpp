@@ -55,6 +55,8 @@ Fd user_namespace() {
   std::string proc = "/proc/" + std::to_string(pid);
   if (write_map(proc + "/uid_map") && write_map(proc + "/gid_map")) ns = Fd(::open((proc + "/ns/user").c_str(), O_RDONLY | O_CLOEXEC));
   out.reset();
+  // Another process that was forked meanwhile may hold the pipe's end, too, and for long.
+  ::syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, nullptr, 0);
   siginfo_t info;
   while (::waitid(P_PIDFD, static_cast<id_t>(pidfd), &info, WEXITED | __WCLONE) != 0 && errno == EINTR) {
   }

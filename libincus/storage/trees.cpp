@@ -29,7 +29,7 @@ struct PoolDirectory {
   const char *name;
   mode_t mode;
 };
-constexpr PoolDirectory pool_directories[] = {{"containers", 0711}, {"containers-snapshots", 0711}, {"images", 0700}, {"custom", 0711}, {"custom-snapshots", 0700}};
+constexpr PoolDirectory pool_directories[] = {{"containers", 0711}, {"containers-snapshots", 0711}, {"images", 0700}, {"custom", 0700}, {"custom-snapshots", 0700}};
 
 mode_t volume_mode(VolumeType type) { return type == VolumeType::container ? 0100 : type == VolumeType::image ? 0700 : 0711; }
 
@@ -213,6 +213,8 @@ void TreeDriver::create_empty(const VolumeRef &vol) {
   check_component(vol.name);
   explain("create", describe(vol), [&] {
     Fd parent = type_directory(vol.type);
+    // Pools of earlier versions let the host's users through.
+    if (vol.type == VolumeType::custom && ::fchmod(parent.get(), 0700) != 0) fail_errno(errno, "cannot close the directory of volumes to the host's users");
     if (sys::exists_at(parent.get(), vol.name)) fail(ErrorCode::already_exists, "it is on disk already");
     make(parent.get(), vol.name, volume_mode(vol.type), [&](int dir) {
       if (vol.type != VolumeType::container) return;

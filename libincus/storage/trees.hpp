@@ -6,9 +6,9 @@
 //   containers/ (0711)            NAME/ (0100)       the driver's root, metadata.yaml, templates/, backup.yaml
 //   containers-snapshots/ (0711)  NAME/ (0700) SNAP/ (0100)
 //   images/ (0700)                FINGERPRINT/ (0700)  metadata.yaml, templates/, rootfs/
-//   custom/ (0711)                NAME/ (0711)       what the user keeps there
+//   custom/ (0700)                NAME/ (0711)       what the user keeps there
 //   custom-snapshots/ (0700)      NAME/ (0700) SNAP/ (0711)
-// An instance's directory is 0100 so that no user of the host reaches a set-uid file that a guest made.
+// An instance's directory is 0100, and custom/ 0700, so that no user of the host reaches a set-uid file that a guest made.
 //
 // A volume (or snapshot) is made as NAME~new and renamed when it is whole and on disk; it is removed as NAME~old. '~' is in no name, so list()
 // reports these as NAME and remove_volume(NAME) removes them. Calls on one volume are serialised, so there is at most one of each.

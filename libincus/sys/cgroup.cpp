@@ -63,46 +63,112 @@ std::vector<std::string> directories(const std::string &path) {
   return out;
 }
 
+std::vector<std::string> directories_at(int dir) {
+  std::vector<std::string> out;
+  int fd = ::openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  DIR *d = fd < 0 ? nullptr : ::fdopendir(fd);
+  if (!d) {
+    if (fd >= 0) ::close(fd);
+    return out;
+  }
+  while (dirent *e = ::readdir(d))
+    if (e->d_type == DT_DIR && std::string_view(e->d_name) != "." && std::string_view(e->d_name) != "..") out.emplace_back(e->d_name);
+  ::closedir(d);
+  return out;
+}
+
+/// One descriptor in a tree: a guest can nest groups deeper than paths may be long.
+class Place {
+public:
+  explicit Place(const std::string &path) : fd_(::open(path.c_str(), flags)) {}
+  ~Place() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  Place(const Place &) = delete;
+  Place &operator=(const Place &) = delete;
+  explicit operator bool() const { return fd_ >= 0; }
+  int get() const { return fd_; }
+  /// False, and still where it was, when there is no such directory.
+  bool go(const char *name) {
+    int next = ::openat(fd_, name, flags);
+    if (next < 0) return false;
+    ::close(fd_);
+    fd_ = next;
+    return true;
+  }
+
+private:
+  static constexpr int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+  int fd_;
+};
+
+/// Calls `visit` with a descriptor of each directory of a tree, parents first.
+template <class F> void each_directory(const std::string &path, F visit) {
+  struct Level {
+    std::vector<std::string> names;
+    std::size_t next = 0;
+  };
+  Place at(path);
+  if (!at) return;
+  std::vector<Level> levels;
+  visit(at.get());
+  levels.push_back({directories_at(at.get())});
+  while (!levels.empty()) {
+    auto &l = levels.back();
+    if (l.next < l.names.size()) {
+      if (!at.go(l.names[l.next++].c_str())) continue;
+      visit(at.get());
+      levels.push_back({directories_at(at.get())});
+    } else {
+      levels.pop_back();
+      if (!levels.empty() && !at.go("..")) return;
+    }
+  }
+}
+
+/// Removes the directories below, deepest first; waits while groups are busy, which they stay a moment after their last process is gone.
+int empty_directory(const std::string &path, std::int64_t until) {
+  Place at(path);
+  if (!at) return errno == ENOENT ? 0 : errno;
+  std::vector<std::string> names;
+  for (int pause = 1;;) {
+    std::string deeper;
+    for (auto &d : directories_at(at.get())) {
+      if (::unlinkat(at.get(), d.c_str(), AT_REMOVEDIR) == 0 || errno == ENOENT) continue;
+      if (errno != EBUSY && errno != ENOTEMPTY) return errno;
+      deeper = d;
+      break;
+    }
+    if (!deeper.empty()) {
+      if (at.go(deeper.c_str())) names.push_back(deeper);
+      else if (errno != ENOENT) return errno;
+      continue;
+    }
+    if (names.empty()) return 0;
+    if (!at.go("..")) return errno;
+    if (::unlinkat(at.get(), names.back().c_str(), AT_REMOVEDIR) != 0 && errno != ENOENT) {
+      if (errno != EBUSY && errno != ENOTEMPTY) return errno;
+      if (now_ms() >= until) return EBUSY;
+      pause_ms(pause);
+      pause = std::min(pause * 2, 20);
+    }
+    names.pop_back();
+  }
+}
+
 int remove_directory(const std::string &path, std::int64_t until) {
   for (int pause = 1;;) {
     if (::rmdir(path.c_str()) == 0 || errno == ENOENT) return 0;
     if (errno != EBUSY && errno != ENOTEMPTY) return errno;
-    // Children first; and a group stays busy a moment after its last process is gone.
-    bool had = false;
-    for (auto &d : directories(path)) {
-      had = true;
-      if (int e = remove_directory(path + "/" + d, until)) return e;
-    }
-    if (had) continue;
+    if (int e = empty_directory(path, until)) return e;
+    if (::rmdir(path.c_str()) == 0 || errno == ENOENT) return 0;
     if (now_ms() >= until) return EBUSY;
     pause_ms(pause);
     pause = std::min(pause * 2, 20);
   }
 }
 
-void collect(const std::string &path, std::vector<int> &out) {
-  if (auto text = read_small_file(path + "/cgroup.procs"))
-    for (auto &line : split(*text, '\n'))
-      if (int pid = std::atoi(line.c_str()); pid > 0) out.push_back(pid);
-  for (auto &d : directories(path)) collect(path + "/" + d, out);
-}
-
-void thaw_tree(const std::string &path) {
-  for (auto &d : directories(path)) thaw_tree(path + "/" + d);
-  write_small_file(path + "/freezer.state", "THAWED");
-}
-
-bool has(const std::vector<std::string> &list, std::string_view word) { return std::find(list.begin(), list.end(), word) != list.end(); }
-
-bool is_dir(const std::string &path) {
-  struct stat st;
-  return ::stat(path.c_str(), &st) == 0 && S_ISDIR(st.st_mode);
-}
-
-} // namespace
-
-std::optional<std::string> read_small_file(const std::string &path, std::size_t limit) {
-  int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+std::optional<std::string> read_fd(int fd, std::size_t limit) {
   if (fd < 0) return std::nullopt;
   std::string out;
   char buf[4096];
@@ -121,8 +187,7 @@ std::optional<std::string> read_small_file(const std::string &path, std::size_t 
   return out;
 }
 
-int write_small_file(const std::string &path, std::string_view value) {
-  int fd = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
+int write_fd(int fd, std::string_view value) {
   if (fd < 0) return errno;
   ssize_t n;
   do n = ::write(fd, value.data(), value.size());
@@ -131,6 +196,34 @@ int write_small_file(const std::string &path, std::string_view value) {
   ::close(fd);
   return e;
 }
+
+void collect(const std::string &path, std::vector<int> &out) {
+  each_directory(path, [&](int dir) {
+    if (auto text = read_fd(::openat(dir, "cgroup.procs", O_RDONLY | O_CLOEXEC), 16 << 20))
+      for (auto &line : split(*text, '\n'))
+        if (int pid = std::atoi(line.c_str()); pid > 0) out.push_back(pid);
+  });
+}
+
+/// The guest may have frozen groups of its own below.
+int thaw_tree(const std::string &path) {
+  int first = write_small_file(path + "/freezer.state", "THAWED");
+  each_directory(path, [&](int dir) { write_fd(::openat(dir, "freezer.state", O_WRONLY | O_CLOEXEC), "THAWED"); });
+  return first;
+}
+
+bool has(const std::vector<std::string> &list, std::string_view word) { return std::find(list.begin(), list.end(), word) != list.end(); }
+
+bool is_dir(const std::string &path) {
+  struct stat st;
+  return ::stat(path.c_str(), &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+} // namespace
+
+std::optional<std::string> read_small_file(const std::string &path, std::size_t limit) { return read_fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC), limit); }
+
+int write_small_file(const std::string &path, std::string_view value) { return write_fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC), value); }
 
 std::vector<CgroupRoot> parse_cgroup_roots(std::string_view mountinfo, std::string_view proc_cgroup) {
   struct Base {
@@ -269,8 +362,7 @@ int CgroupTree::thaw() const {
   auto dir = directory("freezer", &v2);
   if (dir.empty()) return 0;
   if (v2) return write_small_file(dir + "/cgroup.freeze", "0");
-  thaw_tree(dir);
-  return 0;
+  return thaw_tree(dir);
 }
 
 bool CgroupTree::frozen() const {

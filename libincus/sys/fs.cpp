@@ -314,6 +314,11 @@ bool remove_tree(int dirfd, const std::string &name) {
   }
 }
 
+namespace {
+/// The way to a directory is walked anew for each: a guest that nests without end must not keep who asks busy.
+constexpr unsigned deepest_counted = 1000;
+} // namespace
+
 TreeUsage tree_usage(int dirfd, const std::string &name) {
   assert_component(name);
   struct stat st;
@@ -336,7 +341,7 @@ TreeUsage tree_usage(int dirfd, const std::string &name) {
       struct stat s;
       if (::fstatat(dir.get(), entry, &s, AT_SYMLINK_NOFOLLOW) != 0) return;
       if (S_ISDIR(s.st_mode)) {
-        walk.add(node, entry);
+        if (node.depth < deepest_counted) walk.add(node, entry);
       } else if (s.st_nlink > 1) {
         std::lock_guard lock(mutex);
         if (!seen.emplace(s.st_dev, s.st_ino).second) return;

@@ -64,7 +64,7 @@ struct TreeUsage {
   std::uint64_t bytes = 0; ///< blocks on disk, hard links counted once
   std::uint64_t files = 0; ///< inodes
 };
-/// What a tree occupies, not crossing mounts; nothing when it is not there.
+/// What a tree occupies, not crossing mounts and not deeper than a thousand levels; nothing when it is not there.
 TreeUsage tree_usage(int dirfd, const std::string &name);
 
 /// fsync of a directory, so that names made, renamed or removed in it last.

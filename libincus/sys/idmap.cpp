@@ -6,6 +6,7 @@
 #include <charconv>
 #include <fstream>
 #include <iterator>
+#include <map>
 #include <optional>
 #include <vector>
 
@@ -202,6 +203,21 @@ IdRanges parse_subids(std::string_view subuid, std::string_view subgid) {
 }
 
 IdRanges host_id_ranges() { return parse_subids(slurp("/etc/subuid"), slurp("/etc/subgid")); }
+
+bool slices_meet(const IdMap &a, const IdMap &b) noexcept {
+  // All lines of a slice lie equally far from the guest's ids.
+  auto distance = [](const IdMap &m) {
+    std::map<std::int64_t, std::uint64_t> counts;
+    for (auto &r : m) counts[std::int64_t(r.host) - r.guest] += r.count;
+    auto most = std::max_element(counts.begin(), counts.end(), [](auto &x, auto &y) { return x.second < y.second; });
+    return most == counts.end() ? 0 : most->first;
+  };
+  auto of_a = distance(a), of_b = distance(b);
+  for (auto &x : a)
+    for (auto &y : b)
+      if (std::int64_t(x.host) - x.guest == of_a && std::int64_t(y.host) - y.guest == of_b && overlap(x.host, x.count, y.host, y.count)) return true;
+  return false;
+}
 
 std::string check_raw_idmap(std::string_view value) {
   std::string why;

@@ -37,6 +37,8 @@ IdRanges host_id_ranges();
 /// invalid_argument naming key, value and rule; no_space when no slice is free.
 IdMap choose_idmap(const Config &expanded, std::span<const IdMap> isolated_in_use, const IdRanges &ranges);
 IdMap choose_idmap(const Config &expanded, std::span<const IdMap> isolated_in_use);
+/// Whether the slices of root's range of two maps have ids in common; lines of raw.idmap do not count.
+bool slices_meet(const IdMap &a, const IdMap &b) noexcept;
 /// The rule a raw.idmap value breaks by itself, or an empty text: for config key rows.
 std::string check_raw_idmap(std::string_view value);
 

@@ -90,6 +90,7 @@ void TreeWalk::add(TreeNode &parent, std::string name) {
   TreeNode &n = nodes_.emplace_back();
   n.parent = &parent;
   n.name = std::move(name);
+  n.depth = parent.depth + 1;
   parent.pending.fetch_add(1, std::memory_order_relaxed);
   push(&n);
 }

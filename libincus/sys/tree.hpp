@@ -22,6 +22,7 @@ struct TreeNode {
   std::string name; ///< empty: the root of the walk
   std::atomic<long> pending{1};
   int tries = 0;
+  unsigned depth = 0; ///< levels below the root
 };
 
 /// "usr/bin", "." for the root.

@@ -88,6 +88,16 @@ TEST_CASE("a full pool refuses an instance and a snapshot, and takes them when t
   disk.free();
   create(h, "second", "small");
   h.instance("first").create_snapshot({"s0", false, {}}).wait();
+  // One that runs goes on running when there is no space for what it shall be.
+  h.instance("first").start().wait();
+  disk.fill(256 * 1024);
+  auto pid = h.instance("first").state().pid;
+  CHECK(code_of([&] { h.instance("first").restore("s0").wait(); }, text) == ErrorCode::no_space);
+  CHECK(h.instance("first").state().pid == pid);
+  disk.free();
+  h.instance("first").restore("s0").wait();
+  CHECK(h.instance("first").state().pid != pid);
+  h.instance("first").stop(true).wait();
   CHECK(problems(h) == "{\"problems\":[]}");
   for (auto *n : {"first", "second"}) h.instance(n).remove().wait();
   h.storage_pool("small").remove();

@@ -107,6 +107,38 @@ const Scenario scenarios[] = {
        if (h.instance("s").info().status == "Running") must(h.instance("s").exec({"true"}).exit_code == 0, "a running instance does not answer");
      },
      [](Host &h) { kill_and_delete(h, "s"); }},
+    {"ephemeral",
+     [](Host &h) {
+       auto r = from_image();
+       r.name = "e";
+       r.ephemeral = true;
+       r.start = true;
+       h.create_instance(r).wait();
+     },
+     [](Host &h) { h.instance("e").stop(true).wait(); },
+     [](Host &h) {
+       // It runs, or it has never been.
+       if (exists(h, "e")) must(h.instance("e").info().status == "Running" && h.instance("e").exec({"true"}).exit_code == 0, "an ephemeral instance that stopped is still there");
+     },
+     [](Host &h) {
+       if (exists(h, "e")) h.instance("e").stop(true).wait();
+     }},
+    {"limits",
+     [](Host &h) {
+       create(h, "l");
+       h.instance("l").start().wait();
+     },
+     [](Host &h) {
+       h.instance("l").patch({{"limits.memory", "256MiB"}}, {});
+       h.instance("l").patch({{"limits.memory", "128MiB"}}, {});
+     },
+     [](Host &h) {
+       auto config = h.instance("l").info().config;
+       auto limit = h.instance("l").state().memory.total;
+       bool agrees = config.count("limits.memory") ? limit == (config.at("limits.memory") == "256MiB" ? 256 << 20 : 128 << 20) : limit > 256 << 20;
+       must(agrees, "the limit is not the one of the configuration");
+     },
+     [](Host &h) { kill_and_delete(h, "l"); }},
     {"snapshot", [](Host &h) { create(h, "n"); }, [](Host &h) { h.instance("n").create_snapshot({"s0", false, {}}).wait(); },
      [](Host &h) {
        if (has_snapshot(h, "n", "s0")) h.instance("n").restore("s0").wait();
@@ -197,6 +229,7 @@ const Scenario scenarios[] = {
        auto i = h.instance("w");
        i.patch({}, {{"n", {{"type", "nic"}, {"nictype", "p2p"}, {"name", "net0"}}}, {"d", {{"type", "disk"}, {"path", "/srv/d"}, {"source", "/etc"}, {"readonly", "true"}}}});
        i.patch({}, {{"d", {{"type", "disk"}, {"path", "/srv/d"}, {"source", "/usr"}, {"readonly", "true"}}}});
+       i.patch({}, {{"n", {{"type", "nic"}, {"nictype", "p2p"}, {"name", "net0"}, {"mtu", "1400"}}}});
        auto now = i.info();
        auto devices = now.devices;
        devices.erase("d");
@@ -211,7 +244,9 @@ const Scenario scenarios[] = {
        bool etc = i.exec({"test", "-e", "/srv/d/passwd"}).exit_code == 0, usr = i.exec({"test", "-d", "/srv/d/bin"}).exit_code == 0;
        must(etc == (d != devices.end() && d->second.at("source") == "/etc"), "the disk is not the one of the configuration: /etc");
        must(usr == (d != devices.end() && d->second.at("source") == "/usr"), "the disk is not the one of the configuration: /usr");
-       must(i.state().network.count("net0") == devices.count("n"), "the interfaces are not those of the configuration");
+       auto network = i.state().network;
+       must(network.count("net0") == devices.count("n"), "the interfaces are not those of the configuration");
+       if (network.count("net0")) must(network["net0"].mtu == (devices["n"].count("mtu") ? 1400 : 1500), "the interface is not as the configuration has it");
      },
      [](Host &h) { kill_and_delete(h, "w"); }},
     {"volume", [](Host &) {},

@@ -2,6 +2,8 @@
 // The container runtime by itself: what a guest gets and how it is worked with.
 #include "lxc_room.hpp"
 
+#include "sys/netlink.hpp"
+
 using namespace lxc_room;
 
 TEST_CASE("start, state, commands and stop on both kinds of root, with and without id map") {
@@ -331,6 +333,32 @@ TEST_CASE("veth: point to point, address seen by state and wait_ready") {
   bool found = false;
   for (auto &a : n.addresses) found = found || (a.address == "192.0.2.7" && a.netmask == "24" && a.family == "inet" && a.scope == "global");
   CHECK(found);
+  // Changed while it runs: so it stays over a reboot, which gives it back what it had at its start.
+  auto changed = nic;
+  changed.hwaddr = "10:66:6a:01:02:04";
+  auto hwaddr = [&] { return room.rt->state(spec.key).network["eth0"].hwaddr; };
+  room.rt->set_nics(spec.key, {changed}, false);
+  CHECK(hwaddr() == changed.hwaddr);
+  auto init = room.rt->running(spec.key)->init_pid;
+  room.rt->request_reboot(spec.key);
+  REQUIRE(eventually([&] { return room.rt->running(spec.key)->init_pid != init; }, 30s));
+  room.rt->set_nics(spec.key, {changed}, true);
+  CHECK(hwaddr() == changed.hwaddr);
+  // One that was lost on the host comes back.
+  CHECK(sys::delete_link(nic.host_name) == 0);
+  room.rt->set_nics(spec.key, {changed}, false);
+  CHECK(hwaddr() == changed.hwaddr);
+  auto index = ::if_nametoindex(nic.host_name.c_str());
+  room.rt->set_nics(spec.key, {changed}, false);
+  CHECK(::if_nametoindex(nic.host_name.c_str()) == index);
+  // A successor knows what is there, and what is to be.
+  auto second = room.open();
+  REQUIRE(second->adopt(spec.key));
+  second->set_nics(spec.key, {nic}, false);
+  CHECK(second->state(spec.key).network["eth0"].hwaddr == nic.hwaddr);
+  second->set_nics(spec.key, {}, false);
+  CHECK(::if_nametoindex(nic.host_name.c_str()) == 0);
+  second.reset();
   room.rt->kill(spec.key);
   CHECK(::if_nametoindex(nic.host_name.c_str()) == 0);
 }
@@ -522,7 +550,8 @@ TEST_CASE("raw.lxc is looked through") {
   Room room;
   room.rt->validate_raw("# nothing\n\nlxc.sysctl.net.ipv4.ip_forward = 1\nlxc.net.0.ipv4.address = 10.0.0.2/24\n");
   for (auto *bad : {"lxc.include = /etc/x", "lxc.no.such = 1", "lxc.cap.dropp = x", "nonsense", "lxc.hook.start = /bin/sh", "lxc.idmap = u 0 0 1",
-                    "lxc.rootfs.path = /", "lxc.net.0.script.up = /bin/sh", "lxc.autodev = 0", "lxc.cap.drop ="}) {
+                    "lxc.rootfs.path = /", "lxc.net.0.script.up = /bin/sh", "lxc.autodev = 0", "lxc.cap.drop =", "lxc.cap.drop = \"\"", "lxc.mount.entry = ''",
+                    "lxc.proc.../sys/kernel/x = 1", "lxc.cgroup2.../../x = 1", "lxc.environment.runtime = NOTIFY_SOCKET=/x"}) {
     CAPTURE(bad);
     std::string what;
     try {

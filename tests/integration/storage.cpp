@@ -2,6 +2,7 @@
 // The storage drivers on real file systems, with everything that only root can make.
 #include <doctest/doctest.h>
 
+#include <atomic>
 #include <linux/fs.h>
 #include <sched.h>
 #include <set>
@@ -9,6 +10,7 @@
 #include <sys/mount.h>
 #include <sys/statvfs.h>
 #include <sys/wait.h>
+#include <thread>
 
 #include "../support/trees.hpp"
 #include "base/error.hpp"
@@ -331,12 +333,18 @@ TEST_CASE("no user of the host gets at a guest's files") {
     p->create_empty(instance("c2"));
     p->create_copy(instance("c3"), instance("c1"), std::nullopt, {});
     p->snapshots()->create(instance("c1"), "s1", {});
+    VolumeRef data{VolumeType::custom, "default_data"};
+    p->create_empty(data);
+    p->snapshots()->create(data, "s1", {});
     ::umask(before);
+    // A guest's root owns what it writes to a volume: on disk that is the host's root.
+    write_file(p.path + "/custom/default_data/tool", "x");
+    REQUIRE(::chmod((p.path + "/custom/default_data/tool").c_str(), 04755) == 0);
     struct Expected {
       const char *path;
       mode_t mode;
     };
-    for (auto e : {Expected{"", 0711}, {"/containers", 0711}, {"/containers-snapshots", 0711}, {"/images", 0700}, {"/custom", 0711}, {"/containers/c1", 0100},
+    for (auto e : {Expected{"", 0711}, {"/containers", 0711}, {"/containers-snapshots", 0711}, {"/images", 0700}, {"/custom", 0700}, {"/containers/c1", 0100},
                    {"/containers/c2", 0100}, {"/containers/c3", 0100}, {"/containers-snapshots/c1", 0700}, {"/containers-snapshots/c1/s1", 0100}})
       CHECK_MESSAGE(mode_of(p.path + e.path) == e.mode, e.path);
     CHECK(mode_of(p.path + "/images/" + print_a) == 0700);
@@ -345,7 +353,7 @@ TEST_CASE("no user of the host gets at a guest's files") {
     if (child == 0) {
       if (::setresgid(65534, 65534, 65534) || ::setresuid(65534, 65534, 65534)) ::_exit(9);
       for (auto &path : {p.path + "/containers/c1/" + root, p.path + "/containers/c2/" + root, p.path + "/containers-snapshots/c1/s1/" + root,
-                         p.path + "/images/" + print_a + "/rootfs"})
+                         p.path + "/images/" + print_a + "/rootfs", p.path + "/custom/default_data/tool", p.path + "/custom-snapshots/default_data/s1"})
         if (::open(path.c_str(), O_PATH) >= 0 || errno != EACCES) ::_exit(1);
       ::_exit(0);
     }
@@ -643,6 +651,19 @@ TEST_CASE("owners are shifted and back, with capabilities, ACLs and set-uid bits
   o->create_empty(instance("c1"));
   CHECK(code_of([&] { o->shift(instance("c1"), {}, high); }) == ErrorCode::not_supported);
   CHECK(code_of([&] { o->shift(instance("c1"), high, high); }) == ErrorCode{});
+}
+
+TEST_CASE("idmapped mounts are probed by many at once") {
+  TempDir tmp;
+  base::Fd dir = sys::open_directory(tmp.path);
+  std::vector<std::thread> all;
+  std::atomic<int> wrong{0};
+  for (int t = 0; t < 8; t++)
+    all.emplace_back([&] {
+      for (int i = 0; i < 50; i++) wrong += storage::idmapped_mounts_work(dir.get()) ? 0 : 1;
+    });
+  for (auto &t : all) t.join();
+  CHECK(wrong == 0);
 }
 
 TEST_CASE("idmapped mounts are probed without a trace") {

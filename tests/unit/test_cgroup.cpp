@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <doctest/doctest.h>
+#include <fcntl.h>
 #include <filesystem>
 #include <fstream>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "sys/cgroup.hpp"
 
@@ -62,5 +65,31 @@ TEST_CASE("trees are looked up by controller and removed bottom up") {
   CHECK_FALSE(t.exists());
   CHECK(fs::exists(dir / "v2/incus-h"));
   CHECK(t.remove(100) == 0);
+  fs::remove_all(dir);
+}
+
+TEST_CASE("groups that a guest nested deeper than paths may be long") {
+  auto dir = fs::temp_directory_path() / "incus-test-deep";
+  fs::create_directories(dir / "incus-h/1/payload");
+  int at = ::open((dir / "incus-h/1/payload").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  REQUIRE(at >= 0);
+  const std::string name(200, 'd');
+  for (int i = 0; i < 40; i++) {
+    REQUIRE(::mkdirat(at, (name + "x").c_str(), 0755) == 0);
+    REQUIRE(::mkdirat(at, name.c_str(), 0755) == 0);
+    int next = ::openat(at, name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    REQUIRE(next >= 0);
+    ::close(at);
+    at = next;
+  }
+  int procs = ::openat(at, "cgroup.procs", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+  REQUIRE(::write(procs, "4194303\n", 8) == 8);
+  ::close(procs);
+  CgroupTree t({{dir, true, {"memory"}}}, "incus-h/1");
+  CHECK(t.processes() == std::vector<int>{4194303});
+  CHECK(::unlinkat(at, "cgroup.procs", 0) == 0);
+  ::close(at);
+  CHECK(t.remove(1000) == 0);
+  CHECK_FALSE(t.exists());
   fs::remove_all(dir);
 }

@@ -105,7 +105,7 @@ lxc.net.0.type = empty
 lxc.environment = NOTIFY_SOCKET=/dev/.incus-notify
 )");
   CHECK(render(spec(), v1(), places).stage ==
-        std::vector<std::string>{"map", "u 1000000 0 65536", "map", "g 1000000 0 65536", "bind", "/pool/c1/rootfs", "1", "mount", "/d/run/c1/notify", "notify", "0", "0", "0"});
+        std::vector<std::string>{"map", "u 1000000 0 65536", "map", "g 1000000 0 65536", "bind", "/pool/c1/rootfs", "1", "mount", "/d/run/c1/notify", "notify", "0", "0", "0", "0"});
 }
 
 TEST_CASE("kinds of root") {
@@ -163,7 +163,7 @@ TEST_CASE("devices' items") {
   CHECK(has(t, "lxc.net.0.type = veth\nlxc.net.0.flags = up\nlxc.net.0.name = eth0\nlxc.net.0.hwaddr = 10:66:6a:00:00:01\nlxc.net.0.veth.pair = veth1\n"
                "lxc.net.0.link = br0\nlxc.net.0.mtu = 1400"));
   auto stage = render(s, v1(), places).stage;
-  CHECK(std::vector<std::string>(stage.end() - 6, stage.end()) == std::vector<std::string>{"mount", "/srv/a b", "m0", "1", "1", "0"});
+  CHECK(std::vector<std::string>(stage.end() - 7, stage.end()) == std::vector<std::string>{"mount", "/srv/a b", "m0", "1", "1", "0", "1"});
 }
 
 TEST_CASE("keys of the configuration") {

@@ -3,6 +3,7 @@
 
 #include "base/error.hpp"
 #include "base/names.hpp"
+#include "base/utf8.hpp"
 
 using namespace incus;
 using namespace incus::base;
@@ -56,4 +57,16 @@ TEST_CASE("no name can hold a path") {
 TEST_CASE("quoted escapes and shortens") {
   CHECK(quoted("a\nb\x01\"") == "\"a\\nb\\x01\\\"\"");
   CHECK(quoted(std::string(200, 'x')).size() == 85);
+  // What it gives is UTF-8, whatever it gets: messages travel as JSON.
+  CHECK(quoted("gr\xc3\xbc\xc3\x9f") == "\"gr\xc3\xbc\xc3\x9f\"");
+  CHECK(quoted("a\xff\xc3") == "\"a\\xff\\xc3\"");
+  CHECK(quoted(std::string(79, 'x') + "\xc3\xbc" + "y") == "\"" + std::string(79, 'x') + "\xc3\xbc...\"");
+}
+
+TEST_CASE("bytes become text") {
+  CHECK(utf8("a\xe2\x82\xac\xf0\x9f\x98\x80") == "a\xe2\x82\xac\xf0\x9f\x98\x80");
+  for (std::string bad : {"\xff", "\xc0", "\x80", "\xc3"}) CHECK(utf8("a" + bad + "b") == "a\xef\xbf\xbd" "b");
+  CHECK(utf8("\xed\xa0\x80") == "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd");
+  CHECK(utf8_length("\xf4\x90\x80\x80") == 0);
+  CHECK(utf8_length("\xe0\x80\x80") == 0);
 }

@@ -6,8 +6,9 @@
 #include <ctime>
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <linux/openat2.h>
-#include <sys/mount.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 
 #include "helper/lxc/worker.hpp"
@@ -24,25 +25,70 @@ int open_beneath(int dir, const char *name, int flags) {
   return static_cast<int>(::syscall(SYS_openat2, dir, name, &how, sizeof how));
 }
 
-/// Empties a directory; stays on its mount and follows no link. One descriptor a level, hence the bound.
-void empty_directory(int dir, int depth) {
-  int again = ::fcntl(dir, F_DUPFD_CLOEXEC, 3);
+/// Clears the flags that make even root's unlink fail.
+void make_mutable(int dir, const char *name) {
+  int fd = ::openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+  unsigned flags = 0;
+  if (fd >= 0 && ::ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0 && (flags & (FS_IMMUTABLE_FL | FS_APPEND_FL))) {
+    flags &= ~static_cast<unsigned>(FS_IMMUTABLE_FL | FS_APPEND_FL);
+    ::ioctl(fd, FS_IOC_SETFLAGS, &flags);
+  }
+  if (fd >= 0) ::close(fd);
+}
+
+bool remove_name(int dir, const char *name, int flags) {
+  if (::unlinkat(dir, name, flags) == 0) return true;
+  if (errno != EPERM) return false;
+  make_mutable(dir, ".");
+  make_mutable(dir, name);
+  return ::unlinkat(dir, name, flags) == 0;
+}
+
+std::vector<std::string> names_in(int dir) {
+  std::vector<std::string> out;
+  int again = ::openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   DIR *d = again < 0 ? nullptr : ::fdopendir(again);
   if (!d) {
     if (again >= 0) ::close(again);
-    return;
+    return out;
   }
-  while (dirent *e = ::readdir(d)) {
-    if (!std::strcmp(e->d_name, ".") || !std::strcmp(e->d_name, "..")) continue;
-    if (::unlinkat(dir, e->d_name, 0) == 0) continue;
-    if (depth <= 0) continue;
-    int sub = open_beneath(dir, e->d_name, O_RDONLY | O_DIRECTORY);
-    if (sub < 0) continue;
-    empty_directory(sub, depth - 1);
-    ::close(sub);
-    ::unlinkat(dir, e->d_name, AT_REMOVEDIR);
-  }
+  while (dirent *e = ::readdir(d))
+    if (std::strcmp(e->d_name, ".") && std::strcmp(e->d_name, "..")) out.emplace_back(e->d_name);
   ::closedir(d);
+  return out;
+}
+
+/// Empties a directory; stays on its mount and follows no link. One descriptor however deep a guest nested: nobody is left who could move things.
+void empty_directory(int root) {
+  struct Level {
+    std::vector<std::string> names;
+    std::size_t next = 0;
+  };
+  int at = ::fcntl(root, F_DUPFD_CLOEXEC, 3);
+  if (at < 0) return;
+  std::vector<Level> levels;
+  levels.push_back({names_in(at)});
+  while (!levels.empty()) {
+    auto &l = levels.back();
+    int to = -1;
+    if (l.next < l.names.size()) {
+      const char *name = l.names[l.next++].c_str();
+      if (remove_name(at, name, 0)) continue;
+      to = open_beneath(at, name, O_RDONLY | O_DIRECTORY);
+      if (to < 0) continue;
+      levels.push_back({names_in(to)});
+    } else {
+      levels.pop_back();
+      if (levels.empty()) break;
+      to = ::openat(at, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+      auto &above = levels.back();
+      if (to >= 0) remove_name(to, above.names[above.next - 1].c_str(), AT_REMOVEDIR);
+    }
+    ::close(at);
+    at = to;
+    if (at < 0) return;
+  }
+  ::close(at);
 }
 
 bool marked(int dir, const std::string &host_id) {
@@ -78,7 +124,7 @@ void destroy_all(const Settings &s) {
   int dir = ::open(s.directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
   if (dir < 0) return;
   if (marked(dir, s.host_id)) {
-    empty_directory(dir, 512);
+    empty_directory(dir);
     ::rmdir(s.directory.c_str());
   }
   ::close(dir);

@@ -13,6 +13,7 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "helper/lxc/worker.hpp"
 #include "helper/unpack/userns.hpp"
@@ -118,6 +119,41 @@ bool remove_mount(int root, const std::string &target) {
   return ok;
 }
 
+/// In the child of locked(): a namespace of mounts that is copied for a user namespace of fewer rights locks their flags, and a copy out of it keeps that.
+int copy_locked(int tree, bool is_file, bool recursive) {
+  std::string at = std::string(staging) + "/locked";
+  if (::unshare(CLONE_NEWNS) < 0 || ::mount(nullptr, "/", nullptr, MS_PRIVATE | MS_REC, nullptr) < 0) return -1;
+  if (::mkdir(staging, 0755) < 0 && errno != EEXIST) return -1;
+  if (::mount("tmpfs", staging, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=1m") < 0) return -1;
+  int made = is_file ? ::open(at.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0644) : ::mkdir(at.c_str(), 0755);
+  if (made < 0 || ::syscall(SYS_move_mount, tree, "", AT_FDCWD, at.c_str(), MOVE_MOUNT_F_EMPTY_PATH) < 0) return -1;
+  if (::unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0) return -1;
+  return open_tree_clone(at.c_str(), recursive);
+}
+
+/// The same mounts so that who is root of a lesser user namespace cannot take back that they are read-only. -1 with errno when it fails.
+int locked(int tree, bool is_file, bool recursive) {
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0) return -1;
+  pid_t pid = ::fork();
+  if (pid == 0) {
+    ::close(ends[0]);
+    int fd = copy_locked(tree, is_file, recursive);
+    Message m{0, {std::to_string(fd < 0 ? errno : 0)}, {}};
+    if (fd >= 0) m.fds.push_back(fd);
+    send_message(ends[1], m);
+    _exit(0);
+  }
+  ::close(ends[1]);
+  Message m;
+  int e = pid < 0 ? errno : receive_message(ends[0], m);
+  ::close(ends[0]);
+  if (pid > 0) ::waitpid(pid, nullptr, 0);
+  if (!e && m.fds.size() == 1) return m.fds[0];
+  errno = e > 0 ? e : m.args.empty() ? EIO : std::atoi(m.args[0].c_str());
+  return -1;
+}
+
 void open_sources(int reply, std::vector<Come> &all, int pid) {
   auto map = map_of(pid);
   int userns = -1;
@@ -138,6 +174,11 @@ void open_sources(int reply, std::vector<Come> &all, int pid) {
     bool shift = c.shift && !map.empty();
     if (shift && userns < 0 && (userns = unpack::user_namespace(map)) < 0) refuse_errno(reply, errno, "cannot make the instance's user namespace");
     if (set_idmap(c.tree, shift ? userns : -1, c.recursive, c.read_only) < 0) refuse_errno(reply, errno, "cannot map the owners of source " + c.source + " of device " + c.device);
+    if (!c.read_only || map.empty()) continue;
+    int fast = locked(c.tree, c.is_file, c.recursive);
+    if (fast < 0) refuse_errno(reply, errno, "cannot make source " + c.source + " of device " + c.device + " read-only for good");
+    ::close(c.tree);
+    c.tree = fast;
   }
   if (userns >= 0) ::close(userns);
 }

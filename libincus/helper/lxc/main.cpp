@@ -108,13 +108,14 @@ int run() {
       }
       send_reply(m.fds[0], ok, {std::to_string(protocol_version)});
     } else {
-      send_reply(m.fds[0], taken);
-      pid_t pid = ::fork();
+      // Who has given up waiting has undone what it began, and must not find it done later. Nobody waits for a warming.
+      bool wanted = send_message(m.fds[0], {taken, {}, {}}) == 0 || m.op == warm;
+      pid_t pid = wanted ? ::fork() : -1;
       if (pid == 0) {
         if (owner >= 0) ::close(owner);
         serve(m);
       }
-      if (pid < 0) send_reply(m.fds[0], failed, {std::string("cannot fork: ") + std::strerror(errno)});
+      if (wanted && pid < 0) send_reply(m.fds[0], failed, {std::string("cannot fork: ") + std::strerror(errno)});
     }
     for (int fd : m.fds) ::close(fd);
   }

@@ -131,8 +131,9 @@ std::string stage_mount(const Stage::Mount &m, int userns) {
   if (::stat(source.c_str(), &st) < 0) return m.optional ? "" : failure("cannot find the mount source " + m.source);
   int tree = open_tree_clone(source.c_str(), m.recursive);
   if (tree < 0) return failure("cannot open the mount source " + m.source);
-  if (m.shift && userns >= 0 && set_idmap(tree, userns, m.recursive, false) < 0)
-    return failure("cannot map the owners of the mount source " + m.source);
+  // Read-only from here on, so that it is locked so in the guest's namespace, and with what is mounted below: liblxc makes it so there, where the
+  // guest's root may undo it.
+  if (set_idmap(tree, m.shift ? userns : -1, m.recursive, m.read_only) < 0) return failure("cannot prepare the mount source " + m.source);
   std::string at = base(m.name.c_str());
   if (S_ISDIR(st.st_mode)) {
     ::mkdir(at.c_str(), 0755);
@@ -162,7 +163,7 @@ std::string put_together(const Stage &s) {
   if (s.overlay)
     if (auto e = mount_overlay(s, s.idmapped ? userns : -1); !e.empty()) return e;
   if (!s.bind.empty())
-    if (auto e = stage_mount({s.bind, "root", false, s.idmapped, false}, userns); !e.empty()) return e;
+    if (auto e = stage_mount({s.bind, "root", false, s.idmapped, false, false}, userns); !e.empty()) return e;
   for (auto &m : s.mounts)
     if (auto e = stage_mount(m, userns); !e.empty()) return e;
   if (userns >= 0) ::close(userns);

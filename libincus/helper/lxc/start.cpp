@@ -66,10 +66,23 @@ void wait_for_init(int pid) {
 
 } // namespace
 
+namespace {
+/// Whether a process is in the control group of the instance "HOST-ID": liblxc's monitor is asked by a socket that any process may have bound, and the
+/// number that it told may be another's by now.
+bool in_payload(int pid, const std::string &name) {
+  auto dash = name.rfind('-');
+  auto groups = sys::read_small_file("/proc/" + std::to_string(pid) + "/cgroup");
+  if (!groups || dash == name.npos) return false;
+  auto at = groups->find("/incus-" + name.substr(0, dash) + "/" + name.substr(dash + 1) + "/payload");
+  return at != groups->npos;
+}
+} // namespace
+
 bool reply_running(int reply, lxc_container *c, const std::string &state) {
   int pid = c->init_pid(c);
   if (pid <= 0) return false;
   int init = pidfd_open(pid);
+  if (init >= 0 && !in_payload(pid, c->name)) return false;
   int monitor_pid = init < 0 ? -1 : parent_of(pid);
   int monitor = monitor_pid > 1 ? pidfd_open(monitor_pid) : -1;
   // Still its parent: then the number was the monitor's when it was opened.
@@ -110,8 +123,9 @@ void do_start(int reply, const std::vector<std::string> &args) {
       m.recursive = next() == "1";
       m.shift = next() == "1";
       m.optional = next() == "1";
+      m.read_only = next() == "1";
       stage.mounts.push_back(std::move(m));
-      at += 6;
+      at += 7;
     } else {
       refuse(reply, "malformed request");
     }
@@ -124,6 +138,8 @@ void do_start(int reply, const std::vector<std::string> &args) {
   if (!c->load_config(c, args[1].c_str())) refuse(reply, "liblxc refuses the configuration " + args[1]);
   c->want_daemonize(c, true);
   c->want_close_all_fds(c, true);
+  pollfd asker{reply, POLLRDHUP, 0};
+  if (::poll(&asker, 1, 0) > 0) refuse(reply, "nobody waits for it any more");
   if (!c->start(c, 0, nullptr)) refuse(reply, "the container did not start");
   if (int pid = c->init_pid(c); pid > 0) wait_for_init(pid);
   if (!reply_running(reply, c, "RUNNING")) refuse(reply, "the guest's init ended at once; is there an /sbin/init that can run?");

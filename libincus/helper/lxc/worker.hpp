@@ -39,7 +39,7 @@ bool reply_running(int reply, lxc_container *c, const std::string &state);
 struct Stage {
   struct Mount {
     std::string source, name;
-    bool recursive = false, shift = false, optional = false;
+    bool recursive = false, shift = false, optional = false, read_only = false;
   };
   std::vector<std::string> map;
   std::string lower, upper, work, bind;

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <sched.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -45,9 +46,13 @@ int user_namespace(const std::vector<std::string> &map) {
   if (::pipe2(sync, O_CLOEXEC) < 0) return -1;
   pid_t pid = ::fork();
   if (pid == 0) {
+    // It goes with its parent, whenever that is killed: before the write for want of a reader.
+    ::close(sync[0]);
     char c = ::unshare(CLONE_NEWUSER) == 0 ? 0 : static_cast<char>(errno);
-    (void)!::write(sync[1], &c, 1);
-    for (;;) ::pause();
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (::write(sync[1], &c, 1) == 1)
+      for (;;) ::pause();
+    ::_exit(1);
   }
   char c = EAGAIN;
   int fd = -1;

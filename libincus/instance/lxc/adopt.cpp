@@ -90,7 +90,7 @@ std::optional<Started> LxcRuntime::adopt(const Key &key) {
     clean(key, {});
     return std::nullopt;
   }
-  auto e = add(key, reply, start_time(std::stoi(reply.args.at(1))), lines_of(sys::read_small_file(run_dir(key) + "/interfaces").value_or("")));
+  auto e = add(key, reply, start_time(std::stoi(reply.args.at(1))), recorded_interfaces(key));
   {
     std::lock_guard lock(e->mutex);
     e->adopted = true;

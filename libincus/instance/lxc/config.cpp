@@ -132,7 +132,7 @@ struct Builder {
       set("lxc.mount.entry", fmt::format("{}/{} {} none {},nosuid,nodev,optional 0 0", escaped(facts.lxcfs), f, f, dir ? "rbind" : "bind"));
     }
     if (!places.notify.empty()) {
-      stage({"mount", places.notify, "notify", "0", "0", "0"});
+      stage({"mount", places.notify, "notify", "0", "0", "0", "0"});
       set("lxc.mount.entry", fmt::format("{}/notify dev/.incus-notify none bind,create=file 0 0", helper::lxc::staging));
     }
     int n = 0;
@@ -148,7 +148,7 @@ struct Builder {
       std::string source = escaped(m.source);
       if (bind) {
         std::string name = fmt::format("m{}", n++);
-        stage({"mount", m.source, name, recursive ? "1" : "0", m.shift && !privileged ? "1" : "0", m.optional ? "1" : "0"});
+        stage({"mount", m.source, name, recursive ? "1" : "0", m.shift && !privileged ? "1" : "0", m.optional ? "1" : "0", has("ro") ? "1" : "0"});
         source = fmt::format("{}/{}", helper::lxc::staging, name);
       }
       set("lxc.mount.entry", fmt::format("{} {} {} {} 0 0", source, escaped(m.target), bind ? "none" : m.fstype, escaped(options)));

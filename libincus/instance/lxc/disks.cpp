@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Directories and files of the host that come and go while the guest runs. The run directory says what the guest has: `disks.start` what liblxc
-// gave it, and gives it again when it reboots; `disks` what it has now, where that differs.
+// Directories and files of the host that come and go while the guest runs.
 #include <algorithm>
-#include <set>
+#include <map>
 
 #include "base/error.hpp"
 #include "base/names.hpp"
@@ -17,34 +16,17 @@ namespace {
 
 using device::MountItem;
 
-/// What stands between the parts of a line; paths of devices have one line and no such character that matters: two lines are only compared.
-constexpr char between = '\x1f';
-/// Before a line: it may be there or not.
-constexpr char in_doubt = '\x1e';
-
 std::string line_of(const MountItem &m) {
-  std::string out = m.target + between + m.source + between;
+  std::string out = m.target + record_separator + m.source + record_separator;
   for (auto &o : m.options) out += o + ",";
   if (m.shift) out += "shift,";
   if (m.is_file) out += "file,";
   return out;
 }
 
-std::string target_of(const std::string &line) { return line.substr(0, line.find(between)); }
-
 bool has(const MountItem &m, const char *option) { return std::find(m.options.begin(), m.options.end(), option) != m.options.end(); }
 
 } // namespace
-
-std::vector<std::string> lines_of(std::string_view text) {
-  std::vector<std::string> out;
-  while (!text.empty()) {
-    auto end = std::min(text.find('\n'), text.size());
-    out.emplace_back(text.substr(0, end));
-    text.remove_prefix(std::min(end + 1, text.size()));
-  }
-  return out;
-}
 
 std::string disk_lines(const std::vector<MountItem> &mounts) {
   std::string out;
@@ -54,34 +36,24 @@ std::string disk_lines(const std::vector<MountItem> &mounts) {
 
 void LxcRuntime::set_disks(const Key &key, const std::vector<MountItem> &wanted, bool rebooted) {
   auto e = need(key, "change the disks of");
-  std::lock_guard one_at_a_time(e->disks_mutex);
+  std::lock_guard one_at_a_time(e->devices_mutex);
   auto now = run_dir(key) + "/disks", at_start = run_dir(key) + "/disks.start";
   auto text = rebooted ? std::nullopt : sys::read_small_file(now, 1 << 20);
-  auto had = lines_of(text ? *text : sys::read_small_file(at_start, 1 << 20).value_or(""));
-  std::set<std::string> keep, want;
-  for (auto &m : wanted) want.insert(line_of(m));
-  std::vector<std::string> args, gone;
-  for (auto &l : had) {
-    bool doubtful = l.starts_with(in_doubt);
-    if (!doubtful && want.count(l))
-      keep.insert(l);
-    else if (auto line = doubtful ? l.substr(1) : l; !want.count(line))
-      gone.push_back(line);
-  }
-  // What lies deeper goes first.
-  std::sort(gone.rbegin(), gone.rend());
-  std::string kept, doubts, coming;
-  for (auto &l : keep) kept += l + "\n";
-  for (auto &l : gone) {
-    args.insert(args.end(), {"gone", target_of(l)});
-    doubts += in_doubt + l + "\n";
-  }
+  std::map<std::string, const MountItem *> items;
+  std::vector<std::string> want;
   for (auto &m : wanted) {
-    auto line = line_of(m);
-    if (keep.count(line)) continue;
+    want.push_back(line_of(m));
+    items[want.back()] = &m;
+  }
+  auto d = difference(lines_of(text ? *text : sys::read_small_file(at_start, 1 << 20).value_or("")), want);
+  // What lies deeper goes first.
+  std::sort(d.gone.rbegin(), d.gone.rend());
+  std::vector<std::string> args;
+  for (auto &l : d.gone) args.insert(args.end(), {"gone", first_part(l)});
+  for (auto &l : d.come) {
+    auto &m = *items.at(l);
     args.insert(args.end(), {"come", m.device, m.source, m.target, has(m, "rbind") ? "1" : "0", m.shift ? "1" : "0", has(m, "ro") ? "1" : "0", m.is_file ? "1" : "0",
                              m.optional ? "1" : "0"});
-    coming += in_doubt + line + "\n";
   }
   if (!args.empty()) {
     auto life = e->now();
@@ -89,7 +61,7 @@ void LxcRuntime::set_disks(const Key &key, const std::vector<MountItem> &wanted,
     {
       // Whoever is killed from here on leaves a record that says what has to be looked at.
       sys::FaultScope fault("record disks to change");
-      write_run_file(now, kept + doubts + coming, 0600);
+      write_run_file(now, d.text(), 0600);
     }
     std::optional<Reply> reply;
     {
@@ -102,7 +74,8 @@ void LxcRuntime::set_disks(const Key &key, const std::vector<MountItem> &wanted,
       if (sys::wait_exit(life->init.get(), std::chrono::milliseconds(0)))
         base::fail(ErrorCode::conflict, "cannot change the disks of instance {}: it is not running", base::quoted(key.name));
       // The helper has taken back what it put there; of what was to go it may have removed some.
-      write_run_file(now, kept + doubts, 0600);
+      d.come.clear();
+      write_run_file(now, d.text(), 0600);
       base::fail(ErrorCode::invalid_argument, "cannot change the disks of instance {}: {}", base::quoted(key.name), reply->args.empty() ? "no reason given" : reply->args[0]);
     }
   } else if (!rebooted) {

@@ -28,15 +28,15 @@ struct Entry {
   Key key;
   int monitor_pid = 0;
   base::Fd monitor; ///< pidfd
-  std::vector<std::string> interfaces;
 
   std::mutex mutex;
+  std::vector<std::string> interfaces; ///< of the host, to be removed with it
   std::condition_variable changed;
   std::shared_ptr<const Life> life;
   Time started_at;
   base::Fd notify;          ///< where the guest says READY=1
   bool adopted = false, booted = false, killing = false, finishing = false, stopped = false;
-  std::mutex disks_mutex;   ///< one change at a time
+  std::mutex devices_mutex; ///< one change at a time
   std::mutex net_mutex;     ///< one dump at a time
   bool subscribed = false;
 
@@ -72,7 +72,7 @@ public:
   std::string console_log(const Key &key) override;
   void clear_console_log(const Key &key) override;
   std::vector<std::string> apply(const Key &key, const Config &expanded, const std::vector<std::string> &changed) override;
-  void set_nics(const Key &key, const std::vector<device::NicItem> &nics, const std::vector<std::string> &again) override;
+  void set_nics(const Key &key, const std::vector<device::NicItem> &nics, bool rebooted) override;
   void set_disks(const Key &key, const std::vector<device::MountItem> &wanted, bool rebooted) override;
   void validate_raw(const std::string &raw) override;
   void rename(const Key &from, const Key &to) override;
@@ -104,6 +104,8 @@ private:
   void remove_remains(const Key &key, const std::vector<std::string> &interfaces);
   void remove_traces(const Key &key, const std::vector<std::string> &interfaces);
   void remove_run_files(const Key &key);
+  // nics.cpp
+  std::vector<std::string> recorded_interfaces(const Key &key) const;
   // stop.cpp
   void finish(Entry &e);
   // watch.cpp
@@ -120,7 +122,7 @@ private:
   void on_monitor_exit(const EntryPtr &e);
   void on_init_exit(const EntryPtr &e);
   void on_notify(const EntryPtr &e, int fd);
-  void on_query(const EntryPtr &e, int fd);
+  void on_query(const EntryPtr &e, const base::Fd &socket);
   void ask_later(const EntryPtr &e);
   // ready.cpp
   bool wait_booted(const EntryPtr &e, std::chrono::steady_clock::time_point end);
@@ -147,12 +149,22 @@ private:
   std::shared_ptr<Pump> pump_ = std::make_shared<Pump>(); ///< commands keep it
 };
 
-/// What the run directory keeps of mounts.
+/// What the run directory keeps of devices (record.cpp): one a line, of parts between separators; lines are only compared, but for their first part.
 std::string disk_lines(const std::vector<device::MountItem> &mounts);
+std::string nic_lines(const std::vector<device::NicItem> &nics);
+constexpr char record_separator = '\x1f';
+std::string first_part(const std::string &line);
 /// The lines of a run file.
 std::vector<std::string> lines_of(std::string_view text);
 /// Of use only as long as the kernel runs, so it need not reach the disk; never seen half-written.
 void write_run_file(const std::string &path, const std::string &text, mode_t mode);
+/// From what a guest has to what it shall have. A recorded line that may be there or not, because a change was cut off, is never kept.
+struct Difference {
+  std::vector<std::string> keep, gone, come;
+  /// The record while the change is made: what goes and comes is in doubt.
+  std::string text() const;
+};
+Difference difference(const std::vector<std::string> &had, const std::vector<std::string> &want);
 
 /// The base name of what a process runs; empty when it is gone.
 std::string program_of(int pid);

@@ -7,6 +7,7 @@
 #include "base/error.hpp"
 #include "base/names.hpp"
 #include "instance/lxc/config.hpp"
+#include "schema/schema.hpp"
 
 namespace incus::instance::lxc {
 
@@ -50,8 +51,8 @@ void memory(Writer &w, const Config &c, const HostFacts &facts, bool defaults) {
   if (auto *e = find(c, "limits.memory.enforce")) soft = *e == "soft";
   std::uint64_t bytes = text ? parse_size("limits.memory", *text, facts.memory) : 0;
   std::string value = text ? std::to_string(bytes) : "";
-  bool no_swap = swap && (*swap == "false" || *swap == "0" || *swap == "no" || *swap == "off");
-  bool sized = swap && !no_swap && *swap != "true" && *swap != "1" && *swap != "yes" && *swap != "on";
+  bool word = swap && schema::is_bool(*swap).empty();
+  bool no_swap = word && !schema::truthy(*swap), sized = swap && !word;
   if (v == 1) {
     // Growing and shrinking need opposite orders; "no limit" first makes every order work.
     if (defaults) {

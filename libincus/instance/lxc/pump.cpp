@@ -118,6 +118,7 @@ void Pump::step(Session &s, short terminal, short in, short out) {
   if (!s.to_terminal.empty() && !s.terminal_done) {
     ssize_t n = ::write(s.terminal.get(), s.to_terminal.data(), s.to_terminal.size());
     if (n > 0) s.to_terminal.erase(0, static_cast<std::size_t>(n));
+    else if (n < 0 && errno != EAGAIN && errno != EINTR) s.to_terminal.clear(); // nobody is there to read it
   }
 }
 
@@ -134,7 +135,8 @@ void Pump::run() {
       short want = 0;
       if (s->to_out.size() < piece) want |= POLLIN;
       if (!s->to_terminal.empty()) want |= POLLOUT;
-      p.push_back({s->terminal_done ? -1 : s->terminal.get(), want, 0});
+      // One that hung up says so all the time: not asked while there is no room for what it has left.
+      p.push_back({s->terminal_done || !want ? -1 : s->terminal.get(), want, 0});
       p.push_back({s->in_done || s->to_terminal.size() >= piece || s->terminal_done ? -1 : s->in.get(), POLLIN, 0});
       p.push_back({s->out_done || s->to_out.empty() ? -1 : s->out.get(), POLLOUT, 0});
     }

@@ -106,9 +106,13 @@ void check_raw(const std::string &raw) {
     auto key = trim(line.substr(0, eq)), value = trim(line.substr(eq + 1));
     if (!key.starts_with("lxc.")) refuse("the key must begin with \"lxc.\"");
     if (key.find_first_of(" \t") != key.npos) refuse("a key holds no blanks");
+    // liblxc takes the rest of some keys for a path, below /proc or the control groups.
+    if (key.find('/') != key.npos && !key.starts_with("lxc.sysctl.")) refuse("a key holds no '/'");
     if (auto *why = owned(key)) refuse(why);
+    // It takes quotes away.
+    if (value.size() > 1 && (value.front() == '"' || value.front() == '\'') && value.back() == value.front()) value = value.substr(1, value.size() - 2);
     if (value.empty()) refuse("an empty value would clear what the library has set");
-    if (key == "lxc.environment" && value.starts_with("NOTIFY_SOCKET")) refuse("NOTIFY_SOCKET is the library's");
+    if (key.starts_with("lxc.environment") && value.starts_with("NOTIFY_SOCKET")) refuse("NOTIFY_SOCKET is the library's");
   });
 }
 

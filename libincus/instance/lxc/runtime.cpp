@@ -175,12 +175,16 @@ std::vector<std::string> LxcRuntime::apply(const Key &key, const Config &expande
     return false;
   };
   sys::FaultScope fault("write container limits");
+  std::vector<CgroupValue> was;
   for (auto &v : cgroup_limits(expanded, facts(), key.id, true)) {
     if (!touched(v)) continue;
+    auto before = tree.read(v.controller, v.file);
     int e = tree.write(v.controller, v.file, v.value);
+    if (!e && before) was.push_back({v.controller, v.file, *before, v.v2});
     // Kernels without swap accounting lack the file; what could not be set there needs no reset either.
-    if (e && !(v.file.starts_with("memory.memsw") || v.file == "memory.swap.max" || v.file == "memory.swappiness"))
-      base::fail_errno(e, fmt::format("cannot set {} of instance {} to {}", v.file, base::quoted(key.name), base::quoted(v.value)));
+    if (!e || v.file.starts_with("memory.memsw") || v.file == "memory.swap.max" || v.file == "memory.swappiness") continue;
+    for (auto old = was.rbegin(); old != was.rend(); ++old) tree.write(old->controller, old->file, old->value);
+    base::fail_errno(e, fmt::format("cannot set {} of instance {} to {}", v.file, base::quoted(key.name), base::quoted(v.value)));
   }
   return later;
 }

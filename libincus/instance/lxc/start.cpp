@@ -15,20 +15,6 @@
 
 namespace incus::instance::lxc {
 
-void write_run_file(const std::string &path, const std::string &text, mode_t mode) {
-  std::string temporary = path + "~tmp";
-  ::unlink(temporary.c_str());
-  base::Fd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode));
-  if (!fd) base::fail_errno(errno, fmt::format("cannot write {}", base::quoted(path)));
-  ssize_t n = ::write(fd.get(), text.data(), text.size());
-  if (n != static_cast<ssize_t>(text.size()) || ::fchmod(fd.get(), mode) < 0 || ::rename(temporary.c_str(), path.c_str()) < 0) {
-    int e = n >= 0 && n != static_cast<ssize_t>(text.size()) ? ENOSPC : errno;
-    ::unlink(temporary.c_str());
-    base::fail_errno(e, fmt::format("cannot write {}", base::quoted(path)));
-  }
-}
-
-
 void LxcRuntime::warm_up() noexcept {
   try {
     channel_.post(helper::lxc::warm);
@@ -54,7 +40,7 @@ void LxcRuntime::prepare(const StartSpec &spec, const Places &at, const Rendered
   // The same for every start as a rule; a new file costs more than a look.
   if (sys::read_small_file(at.seccomp) != policy) write_run_file(at.seccomp, policy, 0600);
   write_run_file(at.config, text, 0640);
-  ::unlink((run_dir(spec.key) + "/disks").c_str());
+  for (auto *now : {"/disks", "/interfaces"}) ::unlink((run_dir(spec.key) + now).c_str());
   auto write_or_remove = [&](const char *name, const std::string &content) {
     auto path = run_dir(spec.key) + name;
     if (content.empty())
@@ -63,9 +49,7 @@ void LxcRuntime::prepare(const StartSpec &spec, const Places &at, const Rendered
       write_run_file(path, content, 0600);
   };
   write_or_remove("/disks.start", disk_lines(spec.items.mounts));
-  std::string interfaces;
-  for (auto &n : spec.items.nics) interfaces += n.host_name + "\n";
-  write_or_remove("/interfaces", interfaces);
+  write_or_remove("/interfaces.start", nic_lines(spec.items.nics));
 }
 
 base::Fd LxcRuntime::bind_notify(const StartSpec &spec) {
@@ -164,10 +148,15 @@ Started LxcRuntime::start(const StartSpec &spec) {
                reply->args.empty() ? "no reason given" : reply->args[0], log.empty() ? "" : ": ", log);
   }
   auto e = add(spec.key, *reply, base::now(), interfaces);
-  undo.success();
+  undo.add([&] {
+    std::scoped_lock lock(mutex_, e->mutex);
+    e->stopped = true; // the watcher leaves it alone
+    if (auto it = entries_.find(spec.key.id); it != entries_.end() && it->second == e) entries_.erase(it);
+  });
   watch(e, Watched::notify, std::move(notify));
   watch(e, Watched::init, e->now()->init.dup());
   watch(e, Watched::monitor, e->monitor.dup());
+  undo.success();
   return {e->now()->pid, e->monitor_pid, e->started_at};
 }
 

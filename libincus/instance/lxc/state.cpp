@@ -25,6 +25,17 @@ std::int64_t field(const std::optional<std::string> &text, std::string_view name
   return at == text->npos ? 0 : number(text->substr(at + name.size() + 1));
 }
 
+/// The guest may choose any bytes; what is told of it is text.
+std::string printable(const std::string &name) {
+  std::string out;
+  for (unsigned char c : name)
+    if (c >= 0x20 && c < 0x7f)
+      out += static_cast<char>(c);
+    else
+      out += fmt::format("\\x{:02x}", c);
+  return out;
+}
+
 InstanceStateNetwork network_of(const sys::Link &l) {
   InstanceStateNetwork n;
   for (auto &a : l.addresses) {
@@ -90,7 +101,7 @@ InstanceState LxcRuntime::state(const Key &key) {
   s.processes = pids ? number(pids, -1) : static_cast<std::int64_t>(tree.processes().size());
   {
     std::lock_guard lock(e->net_mutex);
-    for (auto &l : sys::list_links(life->net.get())) s.network[l.name] = network_of(l);
+    for (auto &l : sys::list_links(life->net.get())) s.network[printable(l.name)] = network_of(l);
   }
   return s;
 }

@@ -71,7 +71,12 @@ void LxcRuntime::finish(Entry &e) {
     // The kernel kills init with its monitor; this is for what is in between.
     sys::kill_pidfd(life->init.get(), SIGKILL);
     sys::wait_exit(life->init.get(), milliseconds(10000));
-    remove_traces(e.key, e.interfaces);
+    std::vector<std::string> interfaces;
+    {
+      std::lock_guard lock(e.mutex);
+      interfaces = e.interfaces;
+    }
+    remove_traces(e.key, interfaces);
   } catch (const std::exception &x) {
     if (options_.log) options_.log->error("cannot clean up after instance {}: {}", e.key.name, x.what());
   }

@@ -114,9 +114,11 @@ void LxcRuntime::on_event(std::uint64_t token) {
   case Watched::init:
     done();
     return on_init_exit(e);
-  case Watched::query:
-    on_query(e, fd);
-    return done();
+  case Watched::query: {
+    base::Fd socket = base::dup_fd(fd);
+    done();
+    return on_query(e, socket);
+  }
   case Watched::monitor:
     done();
     return on_monitor_exit(e);
@@ -166,8 +168,7 @@ void LxcRuntime::ask_later(const EntryPtr &e) {
   }
 }
 
-void LxcRuntime::on_query(const EntryPtr &e, int fd) {
-  base::Fd socket = base::dup_fd(fd);
+void LxcRuntime::on_query(const EntryPtr &e, const base::Fd &socket) {
   std::optional<Reply> reply;
   try {
     reply = Channel::receive(socket, milliseconds(0));
@@ -177,7 +178,13 @@ void LxcRuntime::on_query(const EntryPtr &e, int fd) {
     later_.emplace(Clock::now() + milliseconds(100), e);
     return;
   }
-  if (!reply || reply->op != helper::lxc::ok || reply->fds.size() < 3) return; // stopped: its monitor's end tells
+  if (!reply || reply->op != helper::lxc::ok || reply->fds.size() < 3) {
+    // Stopped: its monitor's end tells. Else it hangs on its way up, and whatever becomes of it must not be missed.
+    if (reply && reply->op == helper::lxc::ok && reply->args.at(0) == "STOPPED") return;
+    std::lock_guard lock(watch_mutex_);
+    later_.emplace(Clock::now() + milliseconds(1000), e);
+    return;
+  }
   auto life = std::make_shared<Life>();
   life->pid = std::stoi(reply->args.at(1));
   life->init = std::move(reply->fds[0]);

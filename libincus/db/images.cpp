@@ -57,13 +57,16 @@ std::vector<ImageRow> images(Connection &c, const std::string &project, const st
     return it == by_id.end() ? nullptr : it->second;
   };
   if (out.empty()) return out;
-  c.query("SELECT image_id, key, value FROM images_properties", {}, [&](const Row &r) {
+  // Of one image, or of all at once.
+  const char *which = out.size() == 1 ? " WHERE image_id = ?" : "";
+  auto only = out.size() == 1 ? std::vector<Value>{out[0].id} : std::vector<Value>{};
+  c.query(std::string("SELECT image_id, key, value FROM images_properties") + which, only, [&](const Row &r) {
     if (auto *i = find(r.number(0))) i->properties[r.text(1)] = r.text(2);
   });
-  c.query("SELECT image_id, name, description FROM images_aliases ORDER BY name", {}, [&](const Row &r) {
+  c.query(std::string("SELECT image_id, name, description FROM images_aliases") + which + " ORDER BY name", only, [&](const Row &r) {
     if (auto *i = find(r.number(0))) i->aliases.push_back({r.text(1), r.text(2)});
   });
-  c.query("SELECT image_id, server, protocol, certificate, alias FROM images_source", {}, [&](const Row &r) {
+  c.query(std::string("SELECT image_id, server, protocol, certificate, alias FROM images_source") + which, only, [&](const Row &r) {
     if (auto *i = find(r.number(0))) i->origin = ImageOrigin{r.text(4), r.text(3), r.number(2) == 1 ? "direct" : r.number(2) == 2 ? "simplestreams" : "incus", r.text(1), i->type};
   });
   // An image of "default" that other projects use has profiles of each of them.
@@ -73,6 +76,12 @@ std::vector<ImageRow> images(Connection &c, const std::string &project, const st
             if (auto *i = find(r.number(0))) i->profiles.push_back(r.text(1));
           });
   return out;
+}
+
+bool have_image(Connection &c, const std::string &fingerprint) {
+  bool found = false;
+  c.query("SELECT 1 FROM images WHERE fingerprint = ? LIMIT 1", {fingerprint}, [&](const Row &) { found = true; });
+  return found;
 }
 
 std::int64_t insert_image(Connection &c, const ImageRow &i) {
@@ -101,9 +110,18 @@ void set_image_origin(Connection &c, std::int64_t id, const ImageOrigin &o) {
   c.exec("INSERT INTO images_source (image_id, server, protocol, certificate, alias) VALUES (?, ?, ?, ?, ?)",
          {id, o.server, std::int64_t(o.protocol == "direct" ? 1 : o.protocol == "simplestreams" ? 2 : 0), o.certificate, o.alias});
 }
-void mark_cached(Connection &c, std::int64_t id, Time now) { c.exec("UPDATE images SET cached = 1, last_use_date = ? WHERE id = ?", {time_value(now), id}); }
+void mark_cached(Connection &c, std::int64_t id) { c.exec("UPDATE images SET cached = 1 WHERE id = ?", {id}); }
 void touch_image(Connection &c, std::int64_t id, Time last_used) {
   c.exec("UPDATE images SET last_use_date = ? WHERE id = ?", {time_value(last_used), id});
+}
+bool delete_unused_image(Connection &c, std::int64_t id, Time unused_since) {
+  bool unused = false;
+  c.query("SELECT cached, last_use_date, upload_date FROM images WHERE id = ?", {id}, [&](const Row &r) {
+    auto used = time_of(r, 1);
+    unused = r.flag(0) && (used == Time() ? time_of(r, 2) : used) <= unused_since;
+  });
+  if (unused) delete_image(c, id);
+  return unused;
 }
 void delete_image(Connection &c, std::int64_t id) { c.exec("DELETE FROM images WHERE id = ?", {id}); }
 

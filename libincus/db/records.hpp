@@ -97,13 +97,17 @@ struct ImageRow {
   std::optional<ImageOrigin> origin;
 };
 std::vector<ImageRow> images(Connection &c, const std::string &project, const std::optional<std::string> &fingerprint = {});
+/// In whatever project.
+bool have_image(Connection &c, const std::string &fingerprint);
 std::int64_t insert_image(Connection &c, const ImageRow &i);
 void update_image(Connection &c, const ImageRow &i);
 void set_image_origin(Connection &c, std::int64_t id, const ImageOrigin &origin);
 /// An image that was fetched for an instance, and is used now.
-void mark_cached(Connection &c, std::int64_t id, Time now);
+void mark_cached(Connection &c, std::int64_t id);
 void touch_image(Connection &c, std::int64_t id, Time last_used);
 void delete_image(Connection &c, std::int64_t id);
+/// If it is a cached one whose last use, or arrival where it was never used, is no later than that; false when it is not.
+bool delete_unused_image(Connection &c, std::int64_t id, Time unused_since);
 
 struct AliasRow {
   std::string name, description, fingerprint, type;

@@ -8,7 +8,9 @@
 
 #include "base/error.hpp"
 #include "base/names.hpp"
+#include "base/proxy.hpp"
 #include "db/records.hpp"
+#include "image/image.hpp"
 
 namespace incus::embed {
 
@@ -74,9 +76,12 @@ std::string is_span(std::string_view v) {
 }
 
 std::string is_compression(std::string_view v) {
-  for (auto *a : {"bzip2", "gzip", "lz4", "lzma", "xz", "zstd", "none"})
-    if (v == a) return {};
-  return "must be bzip2, gzip, lz4, lzma, xz, zstd or none";
+  try {
+    image::check_compression(std::string(v));
+    return {};
+  } catch (const Error &) {
+    return "must be none, bzip2, gzip, lz4, lzma, xz or zstd, and may have a level, as in \"zstd -7\"";
+  }
 }
 
 std::string is_architecture(std::string_view v) {
@@ -99,17 +104,17 @@ constexpr Key global_table[] = {
     {"core.https_allowed_origin", "string", nullptr, "", true, "Origin that browsers may come from (Access-Control-Allow-Origin)"},
     {"core.https_trusted_proxy", "string", is_address_list, "", true, "Proxies that may name the client's address by the PROXY protocol"},
     {"core.metrics_authentication", "bool", schema::is_bool, "true", true, "Whether /1.0/metrics is only for trusted certificates"},
-    {"core.proxy_http", "string", nullptr, "", true, "HTTP proxy for downloads"},
-    {"core.proxy_https", "string", nullptr, "", true, "HTTPS proxy for downloads"},
-    {"core.proxy_ignore_hosts", "string", nullptr, "", true, "Hosts that need no proxy, separated by commas"},
+    {"core.proxy_http", "string", nullptr, "", true, "Proxy for http:// requests. Unset: HTTP_PROXY of the environment; images come by https:// alone, so core.proxy_https is the one that counts"},
+    {"core.proxy_https", "string", nullptr, "", true, "Proxy for https:// requests: http://[USER:PASSWORD@]HOST:PORT or socks5://HOST:PORT. Unset: HTTPS_PROXY of the environment"},
+    {"core.proxy_ignore_hosts", "string", nullptr, "", true, "Hosts, domains, addresses and networks that need no proxy, separated by commas. Unset: NO_PROXY of the environment"},
     {"core.remote_token_expiry", "string", is_span, "", true, "How long a new trust token is good; unset: until it is used"},
     {"core.shutdown_timeout", "integer", schema::is_uint32, "5", true, "Minutes to wait for operations when the daemon ends"},
     {"core.trust_ca_certificates", "bool", schema::is_bool, "false", true, "Whether every certificate that server.ca signed is trusted"},
-    {"images.auto_update_cached", "bool", schema::is_bool, "true", true, "Whether cached images are refreshed"},
-    {"images.auto_update_interval", "integer", schema::is_uint32, "6", true, "Hours between refreshes of images; 0: never"},
+    {"images.auto_update_cached", "bool", schema::is_bool, "true", true, "Whether images that are fetched for instances are kept up to date"},
+    {"images.auto_update_interval", "integer", schema::is_int, "6", true, "Hours between updates of images that are kept up to date; 0: never"},
     {"images.compression_algorithm", "string", is_compression, "gzip", true, "Compression of new images"},
-    {"images.default_architecture", "string", is_architecture, "", true, "Architecture preferred where an alias has several"},
-    {"images.remote_cache_expiry", "integer", schema::is_uint32, "10", true, "Days after which an unused cached image is removed; 0: never"},
+    {"images.default_architecture", "string", is_architecture, "", true, "Architecture for new instances that name none, among cluster members of several kinds. A server alone has no such choice"},
+    {"images.remote_cache_expiry", "integer", schema::is_int, "10", true, "Days after which an unused cached image is removed; 0: never"},
     {"instances.lxcfs.per_instance", "bool", schema::is_bool, "false", true, "Whether every container gets an lxcfs of its own"},
     {"instances.nic.host_name", "string", is_host_name_mode, "random", true, "How the host's end of a new interface is named: random, or mac"},
     {"user.*", "string", nullptr, "", true, "Free text of users; what begins with user.ui. is also shown to untrusted clients", true},
@@ -132,11 +137,11 @@ constexpr Key project_table[] = {
     {"features.profiles", "bool", schema::is_bool, "false", true, "Whether the project has profiles of its own"},
     {"features.storage.buckets", "bool", schema::is_bool, "false", true, "Whether the project has storage buckets of its own"},
     {"features.storage.volumes", "bool", schema::is_bool, "false", true, "Whether the project has custom volumes of its own"},
-    {"images.auto_update_cached", "bool", schema::is_bool, "", true, "Whether cached images of the project are refreshed"},
-    {"images.auto_update_interval", "integer", schema::is_uint32, "", true, "Hours between refreshes of images; 0: never"},
+    {"images.auto_update_cached", "bool", schema::is_bool, "", true, "Whether images that are fetched for instances of the project are kept up to date"},
+    {"images.auto_update_interval", "integer", schema::is_int, "", true, "Hours between updates of images that are kept up to date; 0: never"},
     {"images.compression_algorithm", "string", is_compression, "", true, "Compression of new images in the project"},
-    {"images.default_architecture", "string", is_architecture, "", true, "Architecture preferred where an alias has several"},
-    {"images.remote_cache_expiry", "integer", schema::is_uint32, "", true, "Days after which an unused cached image is removed"},
+    {"images.default_architecture", "string", is_architecture, "", true, "Architecture for new instances that name none, among cluster members of several kinds. A server alone has no such choice"},
+    {"images.remote_cache_expiry", "integer", schema::is_int, "", true, "Days after which an unused cached image is removed"},
     {"limits.containers", "integer", schema::is_uint32, "", true, "Most containers of the project"},
     {"limits.instances", "integer", schema::is_uint32, "", true, "Most instances of the project"},
     {"restricted", "bool", schema::is_bool, "false", true, "Whether the restricted.* keys hold"},
@@ -188,7 +193,13 @@ void validate_server_config(const Config &config) {
     return keys;
   }();
   schema::validate(all, without_unset(config, absent_server), "the server");
-  for (auto *key : {"core.debug_address", "core.https_trusted_proxy", "core.syslog_socket", "instances.lxcfs.per_instance", "instances.nic.host_name"}) {
+  for (auto *key : {"core.proxy_http", "core.proxy_https"})
+    if (auto it = config.find(key); it != config.end() && !it->second.empty()) try {
+        base::parse_proxy(it->second);
+      } catch (const Error &e) {
+        base::fail(e.code(), "cannot set {}: {}", key, e.what());
+      }
+  for (auto *key : {"backups.compression_algorithm", "core.debug_address", "core.https_trusted_proxy", "core.syslog_socket", "instances.lxcfs.per_instance", "instances.nic.host_name"}) {
     auto it = config.find(key);
     if (it == config.end() || it->second.empty()) continue;
     bool usual = schema::find(all, key)->type == std::string_view("bool") ? !schema::truthy(it->second) : it->second == schema::find(all, key)->fallback;
@@ -200,6 +211,8 @@ void validate_project_config(const Config &config, const std::string &name) {
   auto what = "project " + base::quoted(name);
   refuse_absent(config, absent_project, {project_table}, what.c_str());
   schema::validate(project_table, without_unset(config, absent_project), what);
+  if (auto it = config.find("backups.compression_algorithm"); it != config.end() && !it->second.empty() && it->second != "gzip")
+    base::fail(ErrorCode::not_supported, "cannot set backups.compression_algorithm of {} to {}: this server makes no backups yet, leave it unset", what, base::quoted(it->second));
   if (schema::truthy(schema::value(project_table, config, "restricted")))
     base::fail(ErrorCode::not_supported, "configuration key \"restricted\" of {} is not supported by this server yet: nothing would be restricted, leave it unset", what);
 }

@@ -81,10 +81,18 @@ private:
   std::string pull_image(TaskOperation &op, const Wanted &w);
   std::string pull_url(TaskOperation &op, const Wanted &w, const std::string &url);
   std::string copy_image(const Wanted &w);
-  std::string take_image(const Wanted &w, const std::string &fingerprint, const std::function<void()> &download);
+  bool take_image(const Wanted &w, const std::string &fingerprint, const std::function<void()> &download);
+  std::string cached_image(const Wanted &w);
   void settle_image(const Wanted &w, const std::string &fingerprint, bool linked);
+  bool refresh_image(TaskOperation &op, const std::string &project, const std::shared_ptr<const api::Caller> &caller, const ImageInfo &i);
   api::Reply download_image(api::Request &q, const boost::json::object &source);
   std::string image_for_instance(TaskOperation &op, const std::string &project, const InstanceSource &source, const std::shared_ptr<const api::Caller> &caller);
+  // image_tasks.cpp
+  std::string project_setting(const std::string &project, const char *key);
+  std::int64_t project_number(const std::string &project, const char *key);
+  std::shared_ptr<TaskOperation> expire_images();
+  void update_images(TaskOperation &op, std::int64_t hour);
+  void run_image_tasks(Time now);
   api::Reply push_token(api::Request &q, const boost::json::object &source);
   void image_came(TaskOperation &op, const std::string &project, const std::string &fingerprint, const std::vector<ImageAliasInfo> &aliases);
   void change_project(api::Request &q, const std::function<void(Config &config, std::string &description)> &change);
@@ -131,6 +139,9 @@ private:
   std::mutex close_mutex_;
   std::mutex config_mutex_;
   std::thread minutes_; ///< a daemon's: schedules
+  Time begun_{}, expired_{}; ///< of the thread above: its start, and when cached images were last expired
+  std::int64_t hour_ = -1;   ///< since its start at which images were last updated
+  std::shared_ptr<TaskOperation> updating_;
   ConfigHook config_hook_;
   std::atomic<std::uint64_t> trust_generation_{1};
   Tokens tokens_;

@@ -8,9 +8,11 @@
 #include "api/records.hpp"
 #include "base/error.hpp"
 #include "base/names.hpp"
+#include "base/time.hpp"
 #include "embed/engine.hpp"
 #include "embed/image_import.hpp"
 #include "image/image.hpp"
+#include "schema/schema.hpp"
 
 namespace incus::embed {
 
@@ -24,8 +26,11 @@ struct Engine::Wanted {
   std::string protocol, name, type;
   ImageImport how;
   bool auto_update = false, cached = false, published = false;
+  bool refresh = false;                ///< in the place of one that is here
+  Time last_used{};                    ///< of a cached one; none: now
   std::vector<ImageAliasInfo> aliases; ///< those with descriptions
-  bool may_use(const std::string &other) const { return !caller || caller->may_use(other); }
+  /// A refresh that nobody asked for is for one project: what another one has is not handed out on the word of a server.
+  bool may_use(const std::string &other) const { return other == project || (caller ? caller->may_use(other) : !refresh); }
 };
 
 namespace {
@@ -95,7 +100,8 @@ void Engine::check_source(const std::string &server, const std::string &protocol
 }
 
 std::shared_ptr<image::Transfer> Engine::transfer(TaskOperation &op) {
-  auto t = transfers_();
+  auto set = [&](const char *key) { return db::get_config(*global_, key); };
+  auto t = transfers_({set("core.proxy_http"), set("core.proxy_https"), set("core.proxy_ignore_hosts")});
   op.set_handlers({}, [t] { t->cancel(); });
   return t;
 }
@@ -145,9 +151,9 @@ api::Reply Engine::download_image(api::Request &q, const json::object &source) {
   });
 }
 
-/// The image under that fingerprint in the project: it is there, or another project that the caller may use has it, or `download` brings it.
+/// The image under that fingerprint in the project: it is there (true), or another project that the caller may use has it, or `download` brings it.
 /// Projects that the caller may not use do not count: a server that names a fingerprint has not shown that it has the image.
-std::string Engine::take_image(const Wanted &w, const std::string &fingerprint, const std::function<void()> &download) {
+bool Engine::take_image(const Wanted &w, const std::string &fingerprint, const std::function<void()> &download) {
   {
     std::unique_lock lock(fetch_mutex_);
     fetch_idle_.wait(lock, [&] { return !fetching_.contains(fingerprint); });
@@ -162,16 +168,33 @@ std::string Engine::take_image(const Wanted &w, const std::string &fingerprint, 
       engine.fetch_idle_.notify_all();
     }
   } done{*this, fingerprint};
-  if (!db::images(*global_, w.project, fingerprint).empty()) return fingerprint;
+  if (!db::images(*global_, w.project, fingerprint).empty()) return true;
   for (auto &p : db::project_names(*global_)) {
     if (!w.may_use(p)) continue;
     auto rows = db::images(*global_, p, fingerprint);
     if (rows.empty()) continue;
     images_->adopt(w.project, rows[0], w.how);
-    return fingerprint;
+    return false;
   }
-  if (download) download();
-  return fingerprint;
+  download();
+  return false;
+}
+
+/// The newest image that came from the same source by the same alias and is kept up to date; empty when there is none. Instances are made of it even
+/// when the source has another one by now: that one comes with the next update.
+std::string Engine::cached_image(const Wanted &w) {
+  if (!w.cached || w.refresh || !w.place.secret.empty() || project_number("", "images.auto_update_interval") <= 0) return {};
+  std::optional<db::ImageRow> best;
+  auto protocol = w.protocol.empty() || w.protocol == "lxd" ? "incus" : w.protocol;
+  for (auto &p : db::project_names(*global_)) {
+    if (!w.may_use(p)) continue;
+    for (auto &i : db::images(*global_, p)) {
+      if (!i.auto_update || !i.origin || i.origin->server != w.place.server || i.origin->alias != w.name || i.origin->protocol != protocol) continue;
+      if ((!w.type.empty() && i.type != w.type) || !image::architecture_runs(image::host_architecture(), i.architecture)) continue;
+      if (!best || best->created_at < i.created_at) best = std::move(i);
+    }
+  }
+  return best ? best->fingerprint : "";
 }
 
 /// What is said of an image beside its files.
@@ -184,15 +207,16 @@ void Engine::settle_image(const Wanted &w, const std::string &fingerprint, bool 
   if (!w.how.filename.empty()) row.filename = w.how.filename;
   std::optional<ImageOrigin> origin;
   if (linked) origin = ImageOrigin{w.name, w.place.certificate, w.protocol.empty() || w.protocol == "lxd" ? "incus" : w.protocol, w.place.server, row.type};
-  images_->settle(row, origin, w.cached);
+  images_->settle(row, origin, w.cached, w.last_used == Time() && w.cached ? base::now() : w.last_used);
 }
 
 std::string Engine::pull_image(TaskOperation &op, const Wanted &w) {
   if (w.protocol == "direct") base::fail(ErrorCode::not_supported, "the protocol direct is for sources of type url");
   auto t = transfer(op);
   auto info = t->find(w.place, w.name, w.type);
+  if (auto cached = cached_image(w); !cached.empty() && !info.fingerprint.starts_with(w.name)) info.fingerprint = cached;
   bool fresh = false;
-  take_image(w, info.fingerprint, [&] {
+  bool had = take_image(w, info.fingerprint, [&] {
     auto how = w.how;
     auto directory = images_->scratch();
     auto limit = room_in(directory);
@@ -210,6 +234,8 @@ std::string Engine::pull_image(TaskOperation &op, const Wanted &w) {
     images_->import(w.project, files_of, how, [&](std::uint64_t, std::uint64_t) { op.check_cancelled(); });
     fresh = true;
   });
+  // One that was here on its own account stays what it is.
+  if (had && (w.cached || w.refresh)) return info.fingerprint;
   // What is named by its fingerprint never changes at its origin.
   settle_image(w, info.fingerprint, w.place.secret.empty() && !info.fingerprint.starts_with(w.name));
   if (fresh) log_.info("image {} was fetched from {}", info.fingerprint, w.place.server);
@@ -267,7 +293,7 @@ std::string Engine::image_for_instance(TaskOperation &op, const std::string &pro
   w.name = source.fingerprint.empty() ? source.alias : source.fingerprint;
   w.type = "container";
   w.cached = true;
-  w.auto_update = db::get_config(*global_, "images.auto_update_cached") != "false";
+  w.auto_update = schema::truthy(project_setting(project, "images.auto_update_cached"));
   // The default profile of a project is not asked for: what the instance gets is its own matter.
   w.how.profiles = std::nullopt;
   auto fingerprint = told_apart(op, [&] { return pull_image(op, w); });
@@ -330,33 +356,39 @@ api::Reply Engine::image_refresh_post(api::Request &q) {
   s.may_cancel = true;
   s.metadata["refreshed"] = false;
   return async(std::move(s), [this, project = q.project(), caller = q.caller, i](TaskOperation &op) {
-    if (!i.update_source)
-      base::fail(ErrorCode::invalid_argument, "image {} cannot be refreshed: it was imported here, or copied by its fingerprint or a secret, and has no source to ask",
-                 base::quoted(i.fingerprint.substr(0, 12)));
-    check_source(i.update_source->server, i.update_source->protocol, "");
-    Wanted w;
-    w.project = project;
-    w.caller = caller;
-    w.place = {i.update_source->server, i.update_source->certificate, "", ""};
-    w.protocol = i.update_source->protocol;
-    w.name = i.update_source->alias;
-    w.type = i.type;
-    w.auto_update = i.auto_update;
-    w.cached = i.cached;
-    w.published = true;
-    w.how.public_ = i.public_;
-    w.how.profiles = i.profiles;
-    auto fresh = told_apart(op, [&] { return pull_image(op, w); });
-    op.set_handlers({}, {});
-    if (fresh == i.fingerprint) return;
-    // Stopped in between, the next refresh goes on from here.
-    for (auto &a : i.aliases) images_->update_alias(project, a.name, {a.description, fresh, a.name, ""});
-    images_->remove(project, i.fingerprint);
-    op.set_metadata("refreshed", true);
-    auto place = "/1.0/images/" + fresh + (project == "default" ? "" : "?project=" + project);
-    op.add_resource("images", place);
-    events_.lifecycle("image-refreshed", place, project);
+    if (refresh_image(op, project, caller, i)) op.set_metadata("refreshed", true);
   });
+}
+
+bool Engine::refresh_image(TaskOperation &op, const std::string &project, const std::shared_ptr<const api::Caller> &caller, const ImageInfo &i) {
+  if (!i.update_source)
+    base::fail(ErrorCode::invalid_argument, "image {} cannot be refreshed: it was imported here, or copied by its fingerprint or a secret, and has no source to ask",
+               base::quoted(i.fingerprint.substr(0, 12)));
+  check_source(i.update_source->server, i.update_source->protocol, "");
+  Wanted w;
+  w.project = project;
+  w.caller = caller;
+  w.place = {i.update_source->server, i.update_source->certificate, "", ""};
+  w.protocol = i.update_source->protocol;
+  w.name = i.update_source->alias;
+  w.type = i.type;
+  w.auto_update = i.auto_update;
+  w.refresh = true;
+  w.cached = i.cached;
+  w.last_used = i.last_used_at;
+  w.published = true;
+  w.how.public_ = i.public_;
+  w.how.profiles = i.profiles;
+  auto fresh = told_apart(op, [&] { return pull_image(op, w); });
+  op.set_handlers({}, {});
+  if (fresh == i.fingerprint) return false;
+  // Stopped in between, the next refresh goes on from here.
+  for (auto &a : i.aliases) images_->update_alias(project, a.name, {a.description, fresh, a.name, ""});
+  images_->remove(project, i.fingerprint);
+  auto place = "/1.0/images/" + fresh + (project == "default" ? "" : "?project=" + project);
+  op.add_resource("images", place);
+  events_.lifecycle("image-refreshed", place, project);
+  return true;
 }
 
 } // namespace incus::embed

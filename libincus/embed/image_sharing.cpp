@@ -62,7 +62,7 @@ api::Reply Engine::publish_image(api::Request &q, bool snapshot, const std::stri
   auto *o = q.body.if_object();
   auto *wanted = o->if_contains("compression_algorithm");
   auto algorithm = wanted && wanted->is_string() ? std::string(wanted->get_string()) : std::string();
-  if (algorithm.empty()) algorithm = db::get_config(*global_, "images.compression_algorithm");
+  if (algorithm.empty()) algorithm = project_setting(q.project(), "images.compression_algorithm");
   auto compression = image::check_compression(algorithm);
   OperationSpec s;
   s.description = "Downloading image";

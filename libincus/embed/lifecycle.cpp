@@ -29,6 +29,11 @@ void Engine::run_minutes() {
   using namespace std::chrono;
   Time pruned{};
   for (;;) {
+    try {
+      run_image_tasks(base::now());
+    } catch (const std::exception &e) {
+      log_.error("images: {}", e.what());
+    }
     auto now = base::now();
     auto next = floor<minutes>(now) + minutes(1);
     if (!instances_->pause(duration_cast<milliseconds>(next - now) + milliseconds(1))) return;

@@ -174,6 +174,13 @@ api::Reply Engine::change_server(api::Request &q, bool patch) {
     if (config_hook_) config_hook_(after, before);
     throw;
   }
+  auto changed = [&](const char *key) { return before.contains(key) != after.contains(key) || (before.contains(key) && before.at(key) != after.at(key)); };
+  bool daemon;
+  {
+    std::lock_guard lock(background_mutex_);
+    daemon = minutes_.joinable();
+  }
+  if (daemon && (changed("images.auto_update_interval") || changed("images.remote_cache_expiry"))) expire_images();
   trust_generation_++;
   events_.lifecycle("config-updated", "/1.0", "default");
   return {};

@@ -188,15 +188,34 @@ std::string Store::publish(const std::string &project, const Publication &p, con
   return import(project, request, how, progress);
 }
 
-std::unique_lock<std::mutex> Store::hold(const std::string &key) {
-  std::mutex *gate;
+Store::InUse Store::hold(const std::string &key, bool together) {
+  struct Held {
+    Store &store;
+    std::string key;
+    std::shared_ptr<std::shared_mutex> gate;
+    bool together, locked = false;
+    ~Held() {
+      if (locked && together) gate->unlock_shared();
+      if (locked && !together) gate->unlock();
+      std::lock_guard lock(store.mutex_);
+      gate.reset();
+      if (auto it = store.gates_.find(key); it != store.gates_.end() && it->second.expired()) store.gates_.erase(it);
+    }
+  };
+  std::shared_ptr<std::shared_mutex> gate;
   {
     std::lock_guard lock(mutex_);
-    auto &g = gates_[key];
-    if (!g) g = std::make_shared<std::mutex>();
-    gate = g.get();
+    auto &known = gates_[key];
+    gate = known.lock();
+    if (!gate) known = gate = std::make_shared<std::shared_mutex>();
   }
-  return std::unique_lock(*gate);
+  std::shared_ptr<Held> held(new Held{*this, key, std::move(gate), together});
+  if (together)
+    held->gate->lock_shared();
+  else
+    held->gate->lock();
+  held->locked = true;
+  return held;
 }
 
 void Store::adopt(const std::string &project, const db::ImageRow &from, const ImageImport &how) {
@@ -216,24 +235,19 @@ void Store::adopt(const std::string &project, const db::ImageRow &from, const Im
   ctx_.global.transaction([&] { db::insert_image(ctx_.global, row); });
 }
 
-void Store::settle(const db::ImageRow &row, const std::optional<ImageOrigin> &origin, bool cached) {
+void Store::settle(const db::ImageRow &row, const std::optional<ImageOrigin> &origin, bool cached, Time last_used) {
   for (auto &[k, v] : row.properties)
     if (!base::is_one_line(k) || !base::is_one_line(v) || k.empty()) base::fail(ErrorCode::invalid_argument, "image property {} must be one line", base::quoted(k));
   ctx_.global.transaction([&] {
     db::update_image(ctx_.global, row);
     if (origin) db::set_image_origin(ctx_.global, row.id, *origin);
-    if (cached) db::mark_cached(ctx_.global, row.id, base::now());
+    if (cached) db::mark_cached(ctx_.global, row.id);
+    if (last_used != Time()) db::touch_image(ctx_.global, row.id, last_used);
   });
 }
 
-bool Store::wanted_anywhere(const std::string &fingerprint) {
-  for (auto &p : db::project_names(ctx_.global))
-    if (!db::images(ctx_.global, p, fingerprint).empty()) return true;
-  return false;
-}
-
 void Store::drop_unused(const std::string &fingerprint) {
-  if (wanted_anywhere(fingerprint)) return;
+  if (db::have_image(ctx_.global, fingerprint)) return;
   for (auto &pool : db::pools(ctx_.global)) {
     ctx_.global.transaction([&] { db::delete_volume(ctx_.global, pool.name, "default", fingerprint, 1); });
     ctx_.pools.driver(pool.name)->remove_volume({storage::VolumeType::image, fingerprint});
@@ -262,6 +276,19 @@ void Store::remove(const std::string &project, const std::string &name) {
   ctx_.global.transaction([&] { db::delete_image(ctx_.global, row.id); });
   drop_unused(row.fingerprint);
   intent.done();
+}
+
+bool Store::expire(const std::string &project, const std::string &fingerprint, Time unused_since) {
+  auto alone = hold(fingerprint);
+  auto rows = db::images(ctx_.global, project, fingerprint);
+  if (rows.empty() || !rows[0].cached) return false;
+  db::Intent intent(ctx_.journal, "image.remove", {{"fingerprint", fingerprint}});
+  bool gone = false;
+  // Asked within the transaction: an instance may be made of it in this moment.
+  ctx_.global.transaction([&] { gone = db::delete_unused_image(ctx_.global, rows[0].id, unused_since); });
+  if (gone) drop_unused(fingerprint);
+  intent.done();
+  return gone;
 }
 
 namespace {
@@ -365,13 +392,17 @@ void Store::delete_alias(const std::string &project, const std::string &name) {
   ctx_.global.transaction([&] { db::delete_alias(ctx_.global, project, name); });
 }
 
-void Store::ensure_volume(const db::ImageRow &image, const std::string &pool, const Progress &progress) {
+Store::InUse Store::ensure_volume(const db::ImageRow &image, const std::string &pool, const Progress &progress) {
+  auto in_use = hold(image.fingerprint, true);
+  // It may have been removed since it was looked up.
+  if (!db::have_image(ctx_.global, image.fingerprint)) base::fail(ErrorCode::not_found, "image {} was removed meanwhile", image.fingerprint);
+  touch(image.id);
   auto one_at_a_time = hold(pool + "/" + image.fingerprint);
   auto driver = ctx_.pools.driver(pool);
   storage::VolumeRef vol{storage::VolumeType::image, image.fingerprint};
   bool have_row = false;
   for (auto &v : db::volumes(ctx_.global, pool)) have_row = have_row || (v.type == 1 && v.name == image.fingerprint);
-  if (have_row && driver->exists(vol)) return;
+  if (have_row && driver->exists(vol)) return in_use;
   db::Intent intent(ctx_.journal, "image.unpack", {{"fingerprint", image.fingerprint}, {"pool", pool}});
   auto files = ctx_.files.open(image.fingerprint);
   driver->create_image(vol, [&](int dirfd) {
@@ -382,6 +413,7 @@ void Store::ensure_volume(const db::ImageRow &image, const std::string &pool, co
     db::insert_volume(ctx_.global, {"default", image.fingerprint, pool, "", "", 1, base::now()});
   });
   intent.done();
+  return in_use;
 }
 
 void Store::recover_unpack(const json::object &data) {

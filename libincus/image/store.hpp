@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <shared_mutex>
 #include <string>
 
 #include <incus/image.hpp>
@@ -41,11 +42,13 @@ public:
   std::string import(const std::string &project, const api::Request &request, const ImageImport &how, const Progress &progress);
   /// The image of another project, also in this one.
   void adopt(const std::string &project, const db::ImageRow &from, const ImageImport &how);
-  /// Stores what is said of an image beside its files; `cached`: it was fetched for an instance alone.
-  void settle(const db::ImageRow &row, const std::optional<ImageOrigin> &origin, bool cached);
+  /// Stores what is said of an image beside its files; `cached`: it was fetched for an instance alone. `last_used`: none leaves it as it is.
+  void settle(const db::ImageRow &row, const std::optional<ImageOrigin> &origin, bool cached, Time last_used);
   const std::string &scratch() const { return ctx_.scratch; }
   void update(const std::string &project, const std::string &name, const ImageUpdate &to);
   void remove(const std::string &project, const std::string &name);
+  /// Removes it if it is a cached one that nobody has used since then; false when it is not.
+  bool expire(const std::string &project, const std::string &fingerprint, Time unused_since);
   /// Writes the files to the descriptors; returns {"split":bool,"rootfs_squashfs":bool}.
   boost::json::object export_to(const std::string &project, const std::string &name, int metadata, int rootfs);
 
@@ -61,22 +64,23 @@ public:
   void rename_alias(const std::string &project, const std::string &name, const std::string &new_name);
   void delete_alias(const std::string &project, const std::string &name);
 
+  /// As long as it lives, the image's files and volumes stay.
+  using InUse = std::shared_ptr<void>;
   /// Unpacks the image into the pool unless it is there. One at a time for an image and pool.
-  void ensure_volume(const db::ImageRow &image, const std::string &pool, const Progress &progress);
+  [[nodiscard]] InUse ensure_volume(const db::ImageRow &image, const std::string &pool, const Progress &progress);
   void touch(std::int64_t id);
   void check(std::vector<std::string> &problems);
 
 private:
   void recover_import(const boost::json::object &data);
   void recover_unpack(const boost::json::object &data);
-  bool wanted_anywhere(const std::string &fingerprint);
   void drop_unused(const std::string &fingerprint);
-  /// Held while the image's files or rows come or go: the last row takes the files along.
-  std::unique_lock<std::mutex> hold(const std::string &key);
+  /// Held alone while the image's files or rows come or go (the last row takes the files along), and together while they are used. Not twice by one thread.
+  InUse hold(const std::string &key, bool together = false);
 
   Context ctx_;
   std::mutex mutex_;
-  std::map<std::string, std::shared_ptr<std::mutex>> gates_; ///< by fingerprint, or pool and fingerprint
+  std::map<std::string, std::weak_ptr<std::shared_mutex>> gates_; ///< by fingerprint, or pool and fingerprint; only those that somebody wants
 };
 
 ImageInfo to_info(const db::ImageRow &row);

@@ -12,6 +12,7 @@
 #include <incus/image.hpp>
 
 #include "base/fd.hpp"
+#include "base/proxy.hpp"
 
 namespace incus::image {
 
@@ -55,6 +56,7 @@ public:
   /// From any thread: what runs fails soon, and what is begun later.
   virtual void cancel() = 0;
 };
-using Transfers = std::function<std::shared_ptr<Transfer>()>;
+/// Makes one that goes through these proxies, or those of the environment.
+using Transfers = std::function<std::shared_ptr<Transfer>(const base::Proxies &)>;
 
 } // namespace incus::image

@@ -138,7 +138,7 @@ void Manager::create_from_image(db::InstanceRow &row, const InstanceCreate &r, c
   auto e = expand(row);
   check_expanded(row, e, true);
   auto root = root_of(row, e);
-  ctx_.images.ensure_volume(image, root.pool, [&](std::uint64_t done, std::uint64_t total) { report("unpack", done, total); });
+  auto in_use = ctx_.images.ensure_volume(image, root.pool, [&](std::uint64_t done, std::uint64_t total) { report("unpack", done, total); });
   if (root.driver->exists(root.volume))
     base::fail(ErrorCode::conflict, "cannot create instance {}: pool {} holds a volume of that name that no instance owns", base::quoted(row.name), base::quoted(root.pool));
   db::Intent intent(ctx_.journal, "instance.create", where(row, root.pool));

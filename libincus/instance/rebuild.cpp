@@ -58,7 +58,8 @@ void Manager::rebuild(const std::string &project, const std::string &name, const
   auto e = expand(fresh);
   check_expanded(fresh, e, false);
   auto root = root_of(fresh, e);
-  if (image) ctx_.images.ensure_volume(*image, root.pool, [&](std::uint64_t done, std::uint64_t total) { report("unpack", done, total); });
+  image::Store::InUse in_use;
+  if (image) in_use = ctx_.images.ensure_volume(*image, root.pool, [&](std::uint64_t done, std::uint64_t total) { report("unpack", done, total); });
   // Names of instances hold no '.'.
   storage::VolumeRef beside{container, root.volume.name + ".rebuild"};
   Files::Hold no_sessions(files_, r.id);

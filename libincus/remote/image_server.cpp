@@ -64,7 +64,7 @@ private:
 
 class ImageTransfer final : public image::Transfer {
 public:
-  explicit ImageTransfer(const TransferLimits &limits) : limits_(limits) {}
+  ImageTransfer(const TransferLimits &limits, const base::Proxies &proxies) : limits_(limits), proxies_(proxies) {}
 
   ImageInfo find(const image::ServerPlace &at, const std::string &name, const std::string &type) override {
     auto client = connect(at);
@@ -140,7 +140,7 @@ public:
 
   base::Fd fetch_url(const std::string &from, const std::string &url, std::int64_t limit, const image::Spool &spool, const image::Moved &moved) override {
     auto first = parse_web_address(from), to = parse_web_address(url);
-    bool jump = first.host != to.host && !is_private(first.host);
+    bool jump = first.host != to.host && !is_private(first.host, proxies_);
     Outgoing o;
     o.method = "GET";
     base::Fd out;
@@ -203,6 +203,7 @@ private:
     t.port = at.port;
     t.connect_timeout = limits_.connect;
     t.only_public = only_public;
+    t.proxies = proxies_;
     // Who a daemon's user is to that server does not concern whoever asked the daemon.
     t.tls = std::make_shared<const Tls>(options, true);
     auto c = std::make_shared<Client>(std::move(t), base::Log::Sink());
@@ -255,12 +256,13 @@ private:
       }
       if (hops == limits_.redirections) base::fail(ErrorCode::unavailable, "cannot fetch {}: it redirects more than {} times", base::quoted(at.text()), limits_.redirections);
       auto next = redirected(at, location);
-      if (!wary && next.host != first) wary = !is_private(first);
+      if (!wary && next.host != first) wary = !is_private(first, proxies_);
       at = std::move(next);
     }
   }
 
   const TransferLimits limits_;
+  const base::Proxies proxies_;
   std::mutex mutex_;
   std::shared_ptr<Client> client_;
   bool cancelled_ = false;
@@ -303,9 +305,9 @@ WebAddress redirected(const WebAddress &from, const std::string &location) {
   }
 }
 
-std::shared_ptr<image::Transfer> image_transfer(const TransferLimits &limits) { return std::make_shared<ImageTransfer>(limits); }
+std::shared_ptr<image::Transfer> image_transfer(const TransferLimits &limits, const base::Proxies &proxies) { return std::make_shared<ImageTransfer>(limits, proxies); }
 image::Transfers image_transfers() {
-  return [] { return image_transfer(); };
+  return [](const base::Proxies &proxies) { return image_transfer({}, proxies); };
 }
 
 } // namespace incus::remote

@@ -15,7 +15,7 @@ struct TransferLimits {
   int redirections = 5;
 };
 
-std::shared_ptr<image::Transfer> image_transfer(const TransferLimits &limits = {});
+std::shared_ptr<image::Transfer> image_transfer(const TransferLimits &limits = {}, const base::Proxies &proxies = {});
 image::Transfers image_transfers();
 
 /// Parts of "https://HOST[:PORT][/PATH]"; throws invalid_argument.

@@ -15,6 +15,7 @@
 #include "base/error.hpp"
 #include "base/names.hpp"
 #include "remote/tls.hpp"
+#include "remote/tunnel.hpp"
 
 namespace incus::remote {
 
@@ -124,12 +125,13 @@ bool is_private(const sockaddr *a) {
          (b[0] & 0xfe) == 0xfc;
 }
 
-base::Fd dial_tcp(const Target &t, Clock::time_point end) {
-  auto found = look_up(t.host, t.port, t.name());
+/// 0 and the socket, or the errno of the last address that was tried.
+std::pair<int, base::Fd> connect_any(const std::string &host, const std::string &port, bool only_public, const std::string &name, Clock::time_point end) {
+  auto found = look_up(host, port, name);
   int err = EADDRNOTAVAIL;
   for (auto *a = found.get(); a; a = a->ai_next) {
     // Asked of the address that is dialled, not of the name: it may have another one next time.
-    if (t.only_public && is_private(a->ai_addr)) {
+    if (only_public && is_private(a->ai_addr)) {
       err = EACCES;
       continue;
     }
@@ -147,9 +149,25 @@ base::Fd dial_tcp(const Target &t, Clock::time_point end) {
     ::setsockopt(fd.get(), IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
     ::setsockopt(fd.get(), IPPROTO_TCP, TCP_KEEPINTVL, &idle, sizeof idle);
     ::setsockopt(fd.get(), IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
-    return fd;
+    return {0, std::move(fd)};
   }
-  unreachable(t, err);
+  return {err, base::Fd()};
+}
+
+base::Fd dial_tcp(const Target &t, Clock::time_point end) {
+  auto proxy = t.tls ? base::proxy_for(t.proxies, "https", t.host) : std::nullopt;
+  if (!proxy) {
+    auto [err, fd] = connect_any(t.host, t.port, t.only_public, t.name(), end);
+    if (err) unreachable(t, err);
+    return std::move(fd);
+  }
+  if (t.only_public && remote::is_private(t.host, t.proxies)) unreachable(t, EACCES);
+  auto name = "proxy " + proxy->name();
+  auto [err, fd] = connect_any(proxy->host, proxy->port, false, name, end);
+  if (err == ETIMEDOUT) base::fail(ErrorCode::timeout, "cannot connect to the {} within {} ms, on the way to {}", name, t.connect_timeout.count(), base::quoted(t.name()));
+  if (err) base::fail(ErrorCode::unavailable, "cannot connect to the {}, on the way to {}: {}", name, base::quoted(t.name()), base::errno_text(err));
+  connect_through(fd.get(), *proxy, t.host, t.port, end);
+  return std::move(fd);
 }
 
 } // namespace
@@ -159,8 +177,14 @@ base::Fd dial(const Target &target) {
   return target.socket.empty() ? dial_tcp(target, end) : dial_unix(target, end);
 }
 
-bool is_private(const std::string &host) {
-  auto found = look_up(host, "443", host);
+bool is_private(const std::string &host, const base::Proxies &proxies) {
+  Addresses found(nullptr, ::freeaddrinfo);
+  try {
+    found = look_up(host, "443", host);
+  } catch (const Error &) {
+    if (base::proxy_for(proxies, "https", host)) return false;
+    throw;
+  }
   for (auto *a = found.get(); a; a = a->ai_next)
     if (is_private(a->ai_addr)) return true;
   return false;

@@ -9,6 +9,7 @@
 #include <incus/host.hpp>
 
 #include "base/fd.hpp"
+#include "base/proxy.hpp"
 
 namespace incus::remote {
 
@@ -20,6 +21,7 @@ struct Target {
   std::shared_ptr<const Tls> tls;
   std::chrono::milliseconds connect_timeout = std::chrono::seconds(10);
   bool only_public = false;    ///< no address of this machine or of a private network
+  base::Proxies proxies;       ///< what is set beside the environment; for TLS
 
   /// For messages.
   std::string name() const { return socket.empty() ? (host.find(':') == host.npos ? host : "[" + host + "]") + ":" + port : socket; }
@@ -32,8 +34,9 @@ Target parse_target(const std::string &uri, const OpenOptions &options);
 /// "host:port", "[v6]:port" or "host"; 8443 when no port is given.
 void parse_authority(const std::string &text, std::string &host, std::string &port);
 
-/// Whether one of the host's addresses is of this machine or of a private network. Throws `unavailable` when it has none.
-bool is_private(const std::string &host);
+/// Whether one of the host's addresses is of this machine or of a private network. Throws `unavailable` when it has none; a name that only the proxy can
+/// look up is not private: what can be reached through the proxy is for the proxy to say.
+bool is_private(const std::string &host, const base::Proxies &proxies = {});
 
 /// A connected, non-blocking, close-on-exec socket; throws `unavailable` or `timeout`.
 base::Fd dial(const Target &target);

@@ -187,7 +187,7 @@ part_official() {
   use_build build
   [ -x /usr/libexec/incus/incusd ] || { record official 0 1 0 0; echo "--- the official daemon is not installed"; return; }
   run_program conformance_official doctest 900 "$root/build/tests/conformance/conformance_official" --no-colors=true
-  PYTEST_ADDOPTS="--ignore=$root/tests/cli/test_ours.py --ignore=$root/tests/cli/test_transient.py" run_pytest official-cli tests/cli 900
+  PYTEST_ADDOPTS="--ignore=$root/tests/cli/test_ours.py --ignore=$root/tests/cli/test_transient.py --ignore=$root/tests/cli/test_image_tasks.py" run_pytest official-cli tests/cli 900
 }
 part_docs() {
   if [ -d tests/docs ]; then run_pytest docs tests/docs 60; fi

@@ -210,6 +210,15 @@ TEST_CASE("server configuration: read, replaced, merged, refused") {
   CHECK(s.error("PATCH", "/1.0", {{"config", {{"instances.nic.host_name", "sideways"}}}}) == ErrorCode::invalid_argument);
   for (auto *fine : {"random", ""}) s.ask("PATCH", "/1.0", {{"config", {{"instances.nic.host_name", fine}}}});
   CHECK(s.error("PATCH", "/1.0", {{"config", {{"storage.images_volume", "p/v"}}}}) == ErrorCode::not_supported);
+  CHECK(s.error("PATCH", "/1.0", {{"config", {{"backups.compression_algorithm", "xz"}}}}) == ErrorCode::not_supported);
+  CHECK(s.error("POST", "/1.0/projects", {{"name", "x"}, {"config", {{"backups.compression_algorithm", "xz"}}}}) == ErrorCode::not_supported);
+  for (auto *bad : {"http://", "h:0", "gopher://h", "h h"}) CHECK(s.error("PATCH", "/1.0", {{"config", {{"core.proxy_https", bad}}}}) == ErrorCode::invalid_argument);
+  CHECK(s.error("PATCH", "/1.0", {{"config", {{"core.proxy_http", "https://h"}}}}) == ErrorCode::not_supported);
+  CHECK(s.last.find("core.proxy_http") != std::string::npos);
+  for (auto *bad : {"squeeze", "gzip -10", "zstd -3 -T0"}) CHECK(s.error("PATCH", "/1.0", {{"config", {{"images.compression_algorithm", bad}}}}) == ErrorCode::invalid_argument);
+  for (auto *good : {"none", "zstd -19", ""}) s.ask("PATCH", "/1.0", {{"config", {{"images.compression_algorithm", good}}}});
+  for (auto *key : {"images.auto_update_interval", "images.remote_cache_expiry"})
+    for (auto *good : {"-1", "0", "9223372036854775807", ""}) s.ask("PATCH", "/1.0", {{"config", {{key, good}}}});
   for (auto *bad : {"a:b:c", "1.2.3.4:70000", "[::1", "[x]:1", "h st:1", "a:"}) CHECK(s.error("PATCH", "/1.0", {{"config", {{"core.https_address", bad}}}}) == ErrorCode::invalid_argument);
   for (auto *good : {":8443", "[::]:8443", "::1", "localhost:1", "10.0.0.1"}) s.ask("PATCH", "/1.0", {{"config", {{"core.https_address", good}}}});
 }

@@ -6,7 +6,10 @@
 
 #include <incus/incus.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
+#include <limits>
 #include <list>
 #include <memory>
 #include <mutex>
@@ -63,11 +66,19 @@ template <class F> void call(F &&f) {
   if (status != INCUS_OK) raise(error);
 }
 
+/// Milliseconds as the C face takes them; none: for ever, as for a time that does not end.
+std::optional<std::int64_t> milliseconds(std::optional<double> seconds) {
+  if (!seconds || *seconds == std::numeric_limits<double>::infinity()) return {};
+  if (std::isnan(*seconds)) throw py::value_error("a timeout must be a number of seconds, not NaN");
+  return static_cast<std::int64_t>(std::clamp(*seconds, 0.0, 1e12) * 1000 + 0.999);
+}
+
 /// Waits in slices, so that a signal handler of Python (KeyboardInterrupt) runs meanwhile. `slice` returns the status of waiting
 /// at most so many milliseconds.
-template <class F> void wait_in_slices(std::optional<double> seconds, F &&slice) {
+template <class F> void wait_in_slices(std::optional<double> timeout, F &&slice) {
   constexpr std::int64_t step = 200;
-  std::int64_t left = seconds ? static_cast<std::int64_t>(std::max(0.0, *seconds) * 1000 + 0.999) : 0;
+  auto seconds = milliseconds(timeout);
+  std::int64_t left = seconds.value_or(0);
   for (;;) {
     std::int64_t now = seconds ? std::min(left, step) : step;
     incus_error *error = nullptr;
@@ -155,7 +166,7 @@ struct Listener : Handle<incus_listener, incus_listener_free> {
   using Handle::Handle;
   py::object next(double timeout) {
     Text t;
-    call([&](auto **e) { return incus_listener_next(p, static_cast<std::int64_t>(timeout * 1000), &t.p, e); });
+    call([&](auto **e) { return incus_listener_next(p, milliseconds(timeout).value_or(std::numeric_limits<int>::max()), &t.p, e); });
     return t.p ? py::object(t.str()) : py::object(py::none());
   }
   bool overflowed() {
@@ -261,9 +272,10 @@ public:
   py::str launch(const std::string &project, const std::string &name, const std::string &image, const std::string &request, int level,
                  double timeout) {
     Text made;
+    auto limit = milliseconds(timeout).value_or(std::numeric_limits<int>::max());
     call([&](auto **e) {
       return incus_instance_launch(host_, project.c_str(), name.c_str(), image.c_str(), request.c_str(), static_cast<incus_ready_level>(level),
-                                   static_cast<std::int64_t>(timeout * 1000), &made.p, e);
+                                   limit, &made.p, e);
     });
     return made.str();
   }
@@ -289,15 +301,15 @@ public:
   void file_push(const std::string &project, const std::string &name, const std::string &path, int fd, const std::string &options) {
     call([&](auto **e) { return incus_file_push(host_, project.c_str(), name.c_str(), path.c_str(), fd, options.c_str(), e); });
   }
-  std::string file_info(const std::string &project, const std::string &name, const std::string &path) {
+  py::str file_info(const std::string &project, const std::string &name, const std::string &path) {
     Text json;
     call([&](auto **e) { return incus_file_info(host_, project.c_str(), name.c_str(), path.c_str(), &json.p, e); });
-    return json.p;
+    return json.str();
   }
-  std::string file_list(const std::string &project, const std::string &name, const std::string &path) {
+  py::str file_list(const std::string &project, const std::string &name, const std::string &path) {
     Text json;
     call([&](auto **e) { return incus_file_list(host_, project.c_str(), name.c_str(), path.c_str(), &json.p, e); });
-    return json.p;
+    return json.str();
   }
   void file_make_directory(const std::string &project, const std::string &name, const std::string &path, const std::string &options) {
     call([&](auto **e) { return incus_file_make_directory(host_, project.c_str(), name.c_str(), path.c_str(), options.c_str(), e); });

@@ -30,7 +30,11 @@ Time parse_time(std::string_view text) {
   std::string s(text);
   int y = 0, mo = 0, d = 0, h = 0, mi = 0, se = 0, n = 0;
   auto bad = [&]() { fail(ErrorCode::invalid_argument, "invalid time {}: must be RFC 3339, such as 2026-01-31T12:00:00Z", quoted(text)); };
-  if (s.size() > 64 || std::sscanf(s.c_str(), "%4d-%2d-%2dT%2d:%2d:%2d%n", &y, &mo, &d, &h, &mi, &se, &n) != 6 || n != 19) bad();
+  // sscanf() takes blanks and signs for digits.
+  constexpr std::string_view form = "dddd-dd-ddTdd:dd:dd";
+  bool shaped = s.size() >= form.size() && s.size() <= 64;
+  for (std::size_t k = 0; shaped && k < form.size(); k++) shaped = form[k] == 'd' ? s[k] >= '0' && s[k] <= '9' : s[k] == form[k];
+  if (!shaped || std::sscanf(s.c_str(), "%4d-%2d-%2dT%2d:%2d:%2d%n", &y, &mo, &d, &h, &mi, &se, &n) != 6 || n != 19) bad();
   if (mo < 1 || mo > 12 || d < 1 || d > 31 || h < 0 || h > 23 || mi < 0 || mi > 59 || se < 0 || se > 60) bad();
   std::size_t i = 19;
   std::int64_t ns = 0;
@@ -42,8 +46,10 @@ Time parse_time(std::string_view text) {
   }
   std::int64_t offset = 0;
   if (s.substr(i) != "Z" && s.substr(i) != "z") {
-    int oh = 0, om = 0, used = 0;
-    if (i + 6 != s.size() || (s[i] != '+' && s[i] != '-') || std::sscanf(s.c_str() + i + 1, "%2d:%2d%n", &oh, &om, &used) != 2 || used != 5) bad();
+    auto digit = [&](std::size_t k) { return s[k] >= '0' && s[k] <= '9'; };
+    if (i + 6 != s.size() || (s[i] != '+' && s[i] != '-') || !digit(i + 1) || !digit(i + 2) || s[i + 3] != ':' || !digit(i + 4) || !digit(i + 5)) bad();
+    int oh = (s[i + 1] - '0') * 10 + s[i + 2] - '0', om = (s[i + 4] - '0') * 10 + s[i + 5] - '0';
+    if (oh > 23 || om > 59) bad();
     offset = (oh * 3600 + om * 60) * (s[i] == '-' ? -1 : 1);
   }
   if (y < 1970) return Time{};

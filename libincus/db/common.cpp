@@ -24,6 +24,21 @@ int device_type_id(const Config &d) {
 }
 } // namespace
 
+Time time_of(const Row &r, int column) {
+  if (r.null(column)) return {};
+  auto text = r.text(column);
+  if (text.size() == 10) text += " 00:00:00";
+  if (text.size() > 10 && text[10] == ' ') text[10] = 'T';
+  if (text.ends_with(" UTC")) text.resize(text.size() - 4);
+  if (text.ends_with(" +0000")) text.resize(text.size() - 6);
+  if (text.find_first_of("Zz+", 19) == text.npos && text.find('-', 19) == text.npos) text += 'Z';
+  try {
+    return base::parse_time(text);
+  } catch (const Error &) {
+    return {};
+  }
+}
+
 std::int64_t architecture_id(const std::string &name) {
   for (auto &a : architectures)
     if (name == a.name) return a.id;

@@ -7,7 +7,9 @@
 
 namespace incus::db {
 
-inline Time time_of(const Row &r, int column) { return r.null(column) ? Time{} : base::parse_time(r.text(column)); }
+/// Administrators write times too, by SQL: "2026-01-31 12:00:00", with or without a zone, is as good as RFC 3339. What is no time at all is none: one bad
+/// row must not hide all others.
+Time time_of(const Row &r, int column);
 inline Value time_value(Time t) { return t == Time{} ? Value(nullptr) : Value(base::format_time(t)); }
 
 /// Rows of PREFIX_config, PREFIX_devices and PREFIX_devices_config for an owner whose column is FOREIGN. The table names are

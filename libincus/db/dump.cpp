@@ -15,7 +15,7 @@ std::string identifier(const std::string &name) {
 
 /// A literal on one line: line ends are made by char(), so that tools that read the text by lines see whole statements.
 std::string literal(const std::string &text) {
-  std::string out = "'", tail;
+  std::string out = "'";
   for (char c : text) {
     if (c == '\'')
       out += "''";

@@ -10,6 +10,25 @@ namespace incus::db {
 
 namespace json = boost::json;
 
+namespace {
+/// Commits that need not outlast the machine, up to the end of the scope: whatever else is stored in local.db is durable.
+class Relaxed {
+public:
+  Relaxed(Connection &c, bool durable) : c_(c) { c_.set_durable(durable); }
+  ~Relaxed() {
+    try {
+      c_.set_durable(true);
+    } catch (const std::exception &) {
+      // The next one says so.
+    }
+  }
+  Relaxed(const Relaxed &) = delete;
+
+private:
+  Connection &c_;
+};
+} // namespace
+
 int Journal::recover_all() {
   struct Left {
     std::int64_t id;
@@ -43,7 +62,7 @@ Intent::Intent(Journal &journal, std::string kind, json::object data, bool durab
     : journal_(journal), kind_(std::move(kind)), data_(std::move(data)) {
   auto &c = journal_.local_;
   std::lock_guard lock(c.mutex());
-  c.set_durable(durable);
+  Relaxed after(c, durable);
   c.exec("INSERT INTO intents (kind, data, created_at) VALUES (?, ?, ?)", {kind_, json::serialize(data_), base::format_time(base::now())});
   id_ = c.last_id();
 }
@@ -51,7 +70,6 @@ Intent::Intent(Journal &journal, std::string kind, json::object data, bool durab
 void Intent::save() {
   auto &c = journal_.local_;
   std::lock_guard lock(c.mutex());
-  c.set_durable(true);
   c.exec("UPDATE intents SET data = ? WHERE id = ?", {json::serialize(data_), id_});
 }
 
@@ -59,7 +77,7 @@ void Intent::done() {
   auto &c = journal_.local_;
   std::lock_guard lock(c.mutex());
   // Losing the removal of a finished intent is harmless: recovery finds it finished.
-  c.set_durable(false);
+  Relaxed relaxed(c, false);
   c.exec("DELETE FROM intents WHERE id = ?", {id_});
   open_ = false;
 }

@@ -301,6 +301,46 @@ def test_files(ours: Client, tmp_path: Path) -> None:
     assert ours("file", "pull", "c2/root/a", "-") == "content\n"
 
 
+def test_modes_that_are_not_pulled(ours: Client, tmp_path: Path) -> None:
+    """What is set-uid in a guest is not on this machine, which a guest could otherwise give programs of root's."""
+    ours("exec", "c1", "--", "sh", "-c", "mkdir -p /tmp/suid/d && cp /bin/busybox /tmp/suid/a && chmod 6755 /tmp/suid/a && chmod 3777 /tmp/suid/d")
+    ours("file", "pull", "c1/tmp/suid/a", str(tmp_path / "a"))
+    ours("file", "pull", "-r", "c1/tmp/suid", str(tmp_path))
+    assert [oct(os.stat(tmp_path / p).st_mode & 0o7777) for p in ("a", "suid/a", "suid/d")] == ["0o755", "0o755", "0o777"]
+
+
+def test_names_with_braces(ours: Client, tmp_path: Path) -> None:
+    """Names stand in the line that shows progress, which only a terminal sees."""
+    (tmp_path / "{a}{}").write_bytes(b"x" * (5 << 20))
+    for command in (["push", str(tmp_path / "{a}{}"), "c1/tmp/{b}"], ["pull", "c1/tmp/{b}", str(tmp_path / "{c}")]):
+        pid, terminal = pty.fork()
+        if pid == 0:
+            os.execve(PROGRAM, ["incus", "file", *command], {**os.environ, **ours.env})
+        try:
+            while os.read(terminal, 65536):
+                pass
+        except OSError:
+            pass  # its end
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        os.close(terminal)
+    assert (tmp_path / "{c}").stat().st_size == 5 << 20
+
+
+def test_alias_with_a_mark_for_a_word(ours: Client) -> None:
+    ours("alias", "add", "again", "query @ARG1@")
+    try:
+        done = ours.run("again", "@ARG1@", check=False, timeout=20)
+        assert done.returncode == 1 and "@ARG1@" in done.stderr
+    finally:
+        ours("alias", "remove", "again")
+
+
+def test_numbers_and_words_that_are_none(ours: Client) -> None:
+    assert "out of range" in ours.run("stop", "c2", "--timeout", "99999999999999999999", check=False).stderr
+    done = ours.run("config", "edit", "c2", input="ephemeral: perhaps\n", check=False)
+    assert done.returncode == 1 and "bool" in done.stderr
+
+
 def test_config(ours: Client) -> None:
     ours("config", "set", "c1", "limits.memory=64MiB", "user.x=1=2")
     assert ours("config", "get", "c1", "user.x") == "1=2\n"

@@ -225,6 +225,30 @@ def test_profiles_pools_and_projects(host: incus.Host) -> None:
         host.project("nowhere").instances.get("c1")
 
 
+def test_iterating_events_ends_with_the_host() -> None:
+    host = incus.open("test://")
+    events = host.events()
+    seen = []
+    reader = threading.Thread(target=lambda: seen.extend(events), daemon=True)
+    reader.start()
+    host.close()
+    reader.join(20)
+    assert not reader.is_alive()
+
+
+def test_timeouts_that_are_no_spans(host: incus.Host) -> None:
+    c = host.instances.launch("c1", image="pytest", timeout=float("inf"))
+    op = c._scope.session.begin("PUT", c._path + "/state", {"action": "stop", "force": True, "timeout": -1}, query=c._scope.query)
+    incus.Operation(op).wait(float("inf"))
+    with pytest.raises(ValueError):
+        incus.Operation(op).wait(float("nan"))
+    with host.events() as events:
+        assert events.next(-1.0) is None
+        with pytest.raises(ValueError):
+            events.next(float("nan"))
+    c.delete()
+
+
 def test_events(host: incus.Host) -> None:
     with host.events(["lifecycle"]) as events:
         c = host.instances.create("c1", image="pytest")

@@ -7,6 +7,7 @@
 
 #include "base/error.hpp"
 #include "base/time.hpp"
+#include "db/common.hpp"
 #include "db/journal.hpp"
 #include "db/records.hpp"
 
@@ -176,4 +177,47 @@ TEST_CASE("a store file survives and is private") {
   CHECK(::access((path + "-wal").c_str(), F_OK) != 0);
   ::unlink(path.c_str());
   ::rmdir(dir);
+}
+
+TEST_CASE("times that an administrator wrote are read, and one that is none hides nothing") {
+  auto c = fresh();
+  c->exec("CREATE TABLE t (id INTEGER PRIMARY KEY, at TEXT)");
+  auto read = [&](const char *text) {
+    Time out;
+    c->exec("DELETE FROM t");
+    c->exec("INSERT INTO t (id, at) VALUES (1, ?)", {std::string(text)});
+    c->query("SELECT at FROM t", {}, [&](const Row &r) { out = time_of(r, 0); });
+    return out;
+  };
+  auto noon = base::parse_time("2026-01-31T12:00:00Z");
+  for (auto *text : {"2026-01-31T12:00:00Z", "2026-01-31 12:00:00", "2026-01-31 12:00:00+00:00", "2026-01-31T13:00:00+01:00", "2026-01-31 12:00:00 UTC",
+                     "2026-01-31 12:00:00 +0000 UTC", "2026-01-31T12:00:00"}) {
+    CAPTURE(text);
+    CHECK(read(text) == noon);
+  }
+  CHECK(read("2026-01-31") == noon - std::chrono::hours(12));
+  for (auto *text : {"", "yesterday", "2026-13-31 12:00:00", "2026-01-31 12:00:00 CET"}) {
+    CAPTURE(text);
+    CHECK(read(text) == Time{});
+  }
+}
+
+TEST_CASE("what is stored beside intents is durable") {
+  auto local = open_sqlite("");
+  upgrade(*local, local_steps(), "local store");
+  base::Log log;
+  Journal journal(*local, log);
+  journal.on("x", [](const boost::json::object &) {});
+  auto synchronous = [&] {
+    std::int64_t n = -1;
+    local->query("PRAGMA synchronous", {}, [&](const Row &r) { n = r.number(0); });
+    return n;
+  };
+  CHECK(synchronous() == 2);
+  {
+    Intent intent(journal, "x", {}, false);
+    CHECK(synchronous() == 2);
+    intent.done();
+  }
+  CHECK(synchronous() == 2);
 }

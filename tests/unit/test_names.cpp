@@ -70,3 +70,18 @@ TEST_CASE("bytes become text") {
   CHECK(utf8_length("\xf4\x90\x80\x80") == 0);
   CHECK(utf8_length("\xe0\x80\x80") == 0);
 }
+
+TEST_CASE("quoted gives UTF-8, whatever it is given") {
+  CHECK(quoted("\xc3\xbc\xe2\x82\xac\xf0\x9f\x90\xa7") == "\"\xc3\xbc\xe2\x82\xac\xf0\x9f\x90\xa7\"");
+  // Not one byte of a character is cut off at the limit.
+  std::string umlauts;
+  for (int i = 0; i < 60; i++) umlauts += "\xc3\xbc";
+  CHECK(quoted("x" + umlauts) == "\"x" + umlauts.substr(0, 80) + "...\"");
+  // Bytes alone, overlong forms, halves of pairs, beyond the last one, cut short.
+  CHECK(quoted("\xff\x80") == "\"\\xff\\x80\"");
+  CHECK(quoted("\xc0\xaf") == "\"\\xc0\\xaf\"");
+  CHECK(quoted("\xe0\x80\xaf") == "\"\\xe0\\x80\\xaf\"");
+  CHECK(quoted("\xed\xa0\x80") == "\"\\xed\\xa0\\x80\"");
+  CHECK(quoted("\xf4\x90\x80\x80") == "\"\\xf4\\x90\\x80\\x80\"");
+  CHECK(quoted("a\xe2\x82") == "\"a\\xe2\\x82\"");
+}

@@ -87,7 +87,7 @@ class Host:
 
     def events(self, types: Sequence[str] = (), capacity: int = 1024) -> EventListener:
         """Subscribes to events of these types ("lifecycle", "operation", "logging"; none: all); `capacity` are kept for a slow reader."""
-        return EventListener(self._session.native.listen(",".join(types), capacity))
+        return EventListener(self._session.native.listen(",".join(types), capacity), lambda: self._closed)
 
     def on_exec(self, handler: Optional[ExecHandler], instance: str = "") -> None:
         """test:// only: `handler` answers commands in `instance` ("": in any). It returns an ExecResult, an exit code, or None for 0."""

@@ -8,6 +8,7 @@ from typing import List, Optional
 
 from . import _native
 from ._session import Session
+from .errors import NotFound
 from .records import OperationInfo, parse
 
 
@@ -54,7 +55,13 @@ class Operations:
 
     def list(self) -> List[Operation]:
         """Handles of all of them."""
-        return [self.get(one.id) for one in self.infos()]
+        found = []
+        for one in self.infos():
+            try:
+                found.append(self.get(one.id))
+            except NotFound:
+                pass  # ended, and forgotten since it was listed
+        return found
 
     def get(self, id: str) -> Operation:
         """The operation of that id."""

@@ -74,7 +74,11 @@ json::value image_source(Context &c, const std::string &image_remote, const std:
     auto fingerprint = image_fingerprint(server, image);
     auto info = server.get(url({"images", fingerprint}));
     if (type) *type = str(info, "type");
-    source["fingerprint"] = fingerprint;
+    // By its alias a public image can be kept up to date; the secret of another one is for this one image.
+    if (truth(info, "public") && fingerprint.rfind(image, 0) != 0)
+      source["alias"] = image;
+    else
+      source["fingerprint"] = fingerprint;
     if (!truth(info, "public")) {
       if (auto op = server.start("POST", url({"images", fingerprint, "secret"}))) source["secret"] = str(metadata_of(op->info()), "secret");
     }

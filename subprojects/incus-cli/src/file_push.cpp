@@ -150,7 +150,8 @@ void write_file(Context &c, FoundFile &f, const std::string &from, const std::st
   if (to != "-") progress.emplace(c, fmt::format("Pulling {} from {}: {{}}", to, from));
   if (f.fd >= 0) copy_stream(f.fd, fd, progress ? &*progress : nullptr, f.size);
   if (f.fd >= 0) close(f.fd);
-  if (to != "-") fchmod(fd, static_cast<mode_t>(f.facts.mode));
+  // Only the bits for reading, writing and running: a set-uid file of a guest must not become one of whoever pulls it.
+  if (to != "-") fchmod(fd, static_cast<mode_t>(f.facts.mode) & 0777);
   if (close(fd) != 0) fail("Failed to write {}: {}", to, strerror(errno));
 }
 
@@ -181,7 +182,7 @@ void pull_tree(Context &c, Files &files, const std::string &from, const std::str
     check_entry(e);
     pull_tree(c, files, (from == "/" ? "" : from) + "/" + e, to + "/" + e);
   }
-  chmod(to.c_str(), static_cast<mode_t>(f.facts.mode) | S_IRWXU);
+  chmod(to.c_str(), (static_cast<mode_t>(f.facts.mode) & 0777) | S_IRWXU);
 }
 
 void make_local(const std::string &path) {

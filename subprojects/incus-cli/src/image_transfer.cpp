@@ -28,6 +28,14 @@ std::int64_t size_of(int fd) {
 }
 std::string base_name(const std::string &path) { return path.substr(path.rfind('/') + 1); }
 
+/// The name of an exported file: what the server says if it is one for this image (with an ending that tells its format), else ours. A server must not
+/// choose what is overwritten here.
+std::string export_name(const std::string &fingerprint, const std::string &said, bool second) {
+  auto rest = said.rfind("meta-", 0) == 0 ? said.substr(5) : said;
+  bool ours = rest.rfind(fingerprint, 0) == 0 && rest.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789.", fingerprint.size()) == rest.npos;
+  return ours ? said : fingerprint + (second ? ".root" : "");
+}
+
 struct File {
   explicit File(const std::string &path) : fd(open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
     if (fd < 0) fail("open {}: {}", path, strerror(errno));
@@ -164,6 +172,8 @@ int image_export(Context &c) {
   auto t = c.target(c.args[0]);
   auto fingerprint = image_fingerprint(*t.server, t.name);
   auto target = c.args.size() > 1 ? c.args[1] : ".";
+  if (fingerprint.size() != 64 || fingerprint.find_first_not_of("0123456789abcdef") != fingerprint.npos)
+    fail("The server names a fingerprint that is none: \"{}\"", fingerprint);
   incus::RawCall call;
   call.method = "GET";
   call.path = url({"images", fingerprint, "export"});
@@ -173,7 +183,7 @@ int image_export(Context &c) {
   Progress progress(c, "Exporting the image: {}");
   for (std::size_t i = 0; i < reply.bodies.size(); i++) {
     auto &b = reply.bodies[i];
-    auto name = base_name(b.name.empty() ? fingerprint : b.name);
+    auto name = export_name(fingerprint, b.name, i > 0);
     std::string path;
     if (is_directory(target)) {
       path = target + "/" + name;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The command line: which verb, its flags and arguments, its help.
 #include <CLI/CLI.hpp>
+#include <cerrno>
 #include <unistd.h>
 
 #include "output.hpp"
@@ -157,7 +158,11 @@ Parsed parse_flags(const Command &command, const Strings &args) {
     if (f->kind == Flag::number) {
       auto &v = parsed.values[name].front();
       char *end = nullptr;
+      errno = 0;
       std::strtoll(v.c_str(), &end, 10);
+      if (errno == ERANGE)
+        fail("invalid argument \"{}\" for \"{}--{}\" flag: strconv.ParseInt: parsing \"{}\": value out of range", v,
+             f->letter ? fmt::format("-{}, ", f->letter) : "", name, v);
       if (v.empty() || *end)
         fail("invalid argument \"{}\" for \"{}--{}\" flag: strconv.ParseInt: parsing \"{}\": invalid syntax", v,
              f->letter ? fmt::format("-{}, ", f->letter) : "", name, v);
@@ -265,7 +270,8 @@ Strings expand(const std::string &alias, const Strings &rest) {
   for (auto &w : words) {
     for (std::size_t i = 0; i < rest.size(); i++) {
       auto mark = fmt::format("@ARG{}@", i + 1);
-      for (std::size_t at; (at = w.find(mark)) != std::string::npos; used[i] = true) w.replace(at, mark.size(), rest[i]);
+      // What was put in is not looked at again: it may hold a mark itself.
+      for (std::size_t at = 0; (at = w.find(mark, at)) != std::string::npos; at += rest[i].size(), used[i] = true) w.replace(at, mark.size(), rest[i]);
     }
     if (w == "@ARGS@") at_args = true;
   }

@@ -21,7 +21,13 @@ Progress::~Progress() {
 
 void Progress::show(const std::string &status) {
   if (quiet_ || !tty_ || ended_ || status.empty()) return;
-  auto text = format_.empty() ? status : fmt::format(fmt::runtime(format_), status);
+  // The last "{}" is the place: what stands before it may be a file's name, braces and all.
+  auto text = format_;
+  auto place = text.rfind("{}");
+  if (place == std::string::npos)
+    text = status;
+  else
+    text.replace(place, 2, status);
   auto width = static_cast<std::size_t>(std::max(0, terminal_size(1).first));
   if (width && text.size() > width) text.resize(width);
   std::string out = "\r" + text;

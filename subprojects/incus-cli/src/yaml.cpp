@@ -137,7 +137,6 @@ Traits traits_of(std::string_view t) {
     }
     if (c == '\n') k.broken = true;
     if ((c < 0x20 && c != '\n') || c == 0x7f) k.special = true;
-    if (c == '\t') k.special = k.special;
     if (c == '\n' && i > 0 && t[i - 1] == ' ') space_break = true;
     if (c == ' ' && i > 0 && t[i - 1] == '\n') break_space = true;
     after_space = c == ' ' || c == '\t' || c == '\n' || c == '\r';
@@ -181,9 +180,7 @@ public:
       else
         out.append(indent, ' ');
       first = false;
-      auto begin = out.size();
       text(e->key(), indent, true);
-      (void)begin;
       out += ':';
       value(e->value(), record ? field_type(type, e->key()) : inner, indent + 2, false);
     }
@@ -358,7 +355,14 @@ json::value node_value(const YAML::Node &node, std::string_view type, int depth)
 json::value scalar_value(const YAML::Node &node, std::string_view type) {
   auto &t = node.Scalar();
   if (type == "s" || type == "t") return json::value(t);
-  if (type == "b") return parse_bool(t);
+  if (type == "b") {
+    auto word = lower(t);
+    for (auto *yes : {"true", "yes", "on", "y"})
+      if (word == yes) return true;
+    for (auto *no : {"false", "no", "off", "n"})
+      if (word == no) return false;
+    fail("yaml: unmarshal errors: cannot unmarshal `{}` into bool", t);
+  }
   if (type == "i") {
     char *end = nullptr;
     auto n = std::strtoll(t.c_str(), &end, 0);

@@ -244,6 +244,7 @@ void validate_instance_config(const Config &config, const std::string &what, boo
 void drop_host_names(Config &asked, const Config &own) {
   std::erase_if(asked, [&](auto &kv) {
     if (!kv.first.starts_with("volatile.") || !kv.first.ends_with(".host_name")) return false;
+    if (!is_interface(kv.second).empty()) return false; // to be refused by name
     auto it = own.find(kv.first);
     return it == own.end() || it->second != kv.second;
   });

@@ -191,7 +191,8 @@ TEST_CASE("what a hostile guest plants leads nowhere else") {
       FileOptions append;
       append.append = true;
       c.write_file("/tmp/race", "", append);
-      CHECK(c.read_file("/tmp/race").find("of the host") == std::string::npos);
+      auto content = c.read_file("/tmp/race");
+      CHECK(content.find("of the host") == std::string::npos);
     } catch (const Error &e) {
       CHECK((e.code() == ErrorCode::not_found || e.code() == ErrorCode::invalid_argument));
     }

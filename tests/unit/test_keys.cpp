@@ -62,6 +62,7 @@ constexpr Case cases[] = {
     {"security.nesting", "true", "x"},
     {"security.privileged", "false", "x"},
     {"security.protection.delete", "true", "x"},
+    {"security.protection.shift", "true", "x"},
     {"security.syscalls.allow", "read\nwrite", "read;write"},
     {"security.syscalls.deny", "keyctl errno 38\nmount", "[all]"},
     {"security.syscalls.deny_compat", "true", "x"},

@@ -162,6 +162,9 @@ def web(two: Two) -> Iterator[Web]:
                 return self.answer(b"", headers=state.heads[path])
             if path in state.files:
                 return self.answer(state.files[path], "application/octet-stream")
+            if path == "/1.0":
+                facts = {"api_version": "1.0", "api_status": "stable", "api_extensions": [], "auth": "untrusted", "public": True}
+                return self.answer(json.dumps({"type": "sync", "status": "Success", "status_code": 200, "metadata": facts}).encode())
             if (alias := path.removeprefix("/1.0/images/aliases/")) in state.aliases:
                 alias_record = {"name": alias, "target": state.aliases[alias], "type": "container"}
                 return self.answer(json.dumps({"type": "sync", "status": "Success", "status_code": 200, "metadata": alias_record}).encode())

@@ -250,6 +250,7 @@ def restart(d: Daemon) -> None:
 
 def test_cached_images_go_when_nobody_uses_them(two: Two, near: Daemon, image: Path, split_image: tuple[Path, Path]) -> None:
     near.client("project", "create", "p1", "-c", "features.profiles=false", "-c", "images.remote_cache_expiry=3")
+    two.far.client("project", "create", "p1", "-c", "features.images=false")  # a project that is asked for is asked for at both servers
     try:
         near.client("create", "far:busybox", "c1")
         near.client("create", "far:busybox", "c2", "--project", "p1")
@@ -286,6 +287,7 @@ def test_cached_images_go_when_nobody_uses_them(two: Two, near: Daemon, image: P
         near.client("delete", "-f", "c1", "c3", "c4")
         near.client("delete", "-f", "c2", "--project", "p1")
         near.client("project", "delete", "p1")
+        two.far.client("project", "delete", "p1")
 
 
 def test_images_are_kept_up_to_date(two: Two, near: Daemon, web: Web, image: Path) -> None:
@@ -359,6 +361,7 @@ def test_an_update_gives_no_image_of_another_project(two: Two, near: Daemon, web
 
 def test_settings_of_a_project_for_images(two: Two, near: Daemon) -> None:
     near.client("project", "create", "p1", "-c", "features.profiles=false", "-c", "images.compression_algorithm=xz -1", "-c", "images.auto_update_cached=false")
+    two.far.client("project", "create", "p1", "-c", "features.images=false")
     try:
         # Public, and named by its alias: that is what can be kept up to date.
         (split,) = (f for f in images(two.far.client) if f != two.fingerprint)
@@ -382,6 +385,7 @@ def test_settings_of_a_project_for_images(two: Two, near: Daemon) -> None:
         for f in images(near.client, "--project", "p1"):
             near.client("image", "delete", f, "--project", "p1")
         near.client("project", "delete", "p1")
+        two.far.client("project", "delete", "p1")
 
 
 def test_an_image_that_goes_while_it_is_used(two: Two, near: Daemon, tmp_path: Path) -> None:

@@ -215,7 +215,8 @@ def test_a_server_names_no_file_of_ours(two: Two, near: Daemon, web: Web, tmp_pa
     client = Client(near.client.program, {"INCUS_CONF": str(conf), "TZ": "UTC"})
     web.images = {HASH: Lie(b"evil", headers={"Content-Disposition": f'inline;filename="{said}"'})}
     web.aliases = {"name": HASH}
-    subprocess.run([client.program, "image", "export", "name"], cwd=home, env={**os.environ, **client.env}, check=True, timeout=60)
+    done = subprocess.run([client.program, "image", "export", "name"], cwd=home, env={**os.environ, **client.env}, timeout=60, capture_output=True, text=True)
+    assert done.returncode == 0, (done.stderr, web.asked)
     assert [p.name for p in home.iterdir()] == [HASH] and {p.name for p in tmp_path.iterdir()} == {"conf", "home"}
     # Nor is a fingerprint what it says.
     web.images["x"] = Lie(b"evil", fingerprint="../../up")

@@ -32,7 +32,8 @@ std::string base_name(const std::string &path) { return path.substr(path.rfind('
 /// choose what is overwritten here.
 std::string export_name(const std::string &fingerprint, const std::string &said, bool second) {
   auto rest = said.rfind("meta-", 0) == 0 ? said.substr(5) : said;
-  bool ours = rest.rfind(fingerprint, 0) == 0 && rest.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789.", fingerprint.size()) == rest.npos;
+  bool ours = rest.rfind(fingerprint, 0) == 0 && (rest.size() == fingerprint.size() || rest[fingerprint.size()] == '.') &&
+              rest.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789.", fingerprint.size()) == rest.npos;
   return ours ? said : fingerprint + (second ? ".root" : "");
 }
 

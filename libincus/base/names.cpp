@@ -54,6 +54,8 @@ template <> AliasName AliasName::parse(std::string_view t) {
   if (t.empty()) bad("image alias", t, "must not be empty");
   if (t.size() > 255) bad("image alias", t, "must be at most 255 characters long");
   std::string_view rest = t;
+  // Clients of Incus end some with a slash.
+  if (rest.ends_with('/')) rest.remove_suffix(1);
   for (;;) {
     auto cut = rest.find('/');
     file_name("image alias", rest.substr(0, cut), 255);

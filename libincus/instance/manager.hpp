@@ -242,7 +242,8 @@ private:
   bool is_live(std::int64_t id);
   bool is_kept(std::int64_t id);
   bool any_schedule();
-  void snapshot_at_start(const std::string &project, const std::string &name);
+  void snapshot_at_start(const db::InstanceRow &row, const Expanded &expanded);
+  void snapshot_claimed(const std::string &project, const std::string &name, const SnapshotCreate &request, const Report &report);
   void must_run(const db::InstanceRow &row, const char *what);
   void must_not_run(const db::InstanceRow &row, const char *what);
   std::string next_snapshot_name(const db::InstanceRow &row, const Config &expanded);

@@ -217,13 +217,11 @@ bool Manager::any_schedule() {
   return any;
 }
 
-void Manager::snapshot_at_start(const std::string &project, const std::string &name) {
-  if (!any_schedule()) return;
-  auto r = row(project, name);
-  auto c = expand(r).config;
-  auto schedule = c.find("snapshots.schedule");
-  if (schedule == c.end() || !schedule_at_start(schedule->second) || is_live(r.id)) return;
-  create_snapshot(project, name, {}, [](const std::string &, std::uint64_t, std::uint64_t) {});
+/// The caller holds the instance's claim, and it does not run.
+void Manager::snapshot_at_start(const db::InstanceRow &r, const Expanded &e) {
+  auto schedule = e.config.find("snapshots.schedule");
+  if (schedule == e.config.end() || !schedule_at_start(schedule->second)) return;
+  snapshot_claimed(r.project, r.name, {}, [](const std::string &, std::uint64_t, std::uint64_t) {});
 }
 
 void Manager::expire_snapshots(Time now) {

@@ -102,6 +102,10 @@ std::string Manager::check_snapshot(const std::string &project, const std::strin
 
 void Manager::create_snapshot(const std::string &project, const std::string &name, const SnapshotCreate &request, const Report &report) {
   Claim claim(*this, project, name, "snapshot");
+  snapshot_claimed(project, name, request, report);
+}
+
+void Manager::snapshot_claimed(const std::string &project, const std::string &name, const SnapshotCreate &request, const Report &report) {
   auto snapshot = check_snapshot(project, name, request);
   auto r = row(project, name);
   auto root = root_of(r, expand(r));

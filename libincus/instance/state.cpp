@@ -156,6 +156,7 @@ void Manager::start_claimed(const std::string &project, const std::string &name,
   if (is_live(r.id)) base::fail(ErrorCode::conflict, "cannot start instance {}: The instance is already running", base::quoted(name));
   auto e = expand(r);
   check_expanded(r, e, false);
+  snapshot_at_start(r, e);
   Files::Hold no_sessions(files_, r.id);
   Config changes;
   auto spec = prepare_start(r, e, changes);
@@ -231,7 +232,6 @@ void Manager::stop_claimed(const std::string &project, const std::string &name, 
 
 void Manager::change_state(const std::string &project, const std::string &name, const InstanceStateChange &c) {
   if (c.stateful) base::fail(ErrorCode::not_supported, "stateful stop and start are not supported for containers");
-  if (c.action == "start") snapshot_at_start(project, name);
   Claim claim(*this, project, name, c.action.c_str());
   if (c.action == "start") return start_claimed(project, name);
   if (c.action == "stop") return stop_claimed(project, name, c, false);

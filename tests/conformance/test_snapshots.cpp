@@ -110,6 +110,23 @@ TEST_CASE("snapshots: of a running instance, and restored while it runs") {
   if (real()) CHECK(c.exec({"cat", "/root/file"}).stdout_data == "first\n");
 }
 
+TEST_CASE("snapshots: at every start, however it comes about") {
+  World w;
+  InstanceCreate r;
+  r.config = {{"snapshots.schedule", "@startup"}};
+  r.start = true;
+  auto c = w.make("c1", r);
+  CHECK(names(c) == std::vector<std::string>{"snap0"});
+  c.stop(true).wait();
+  c.start().wait();
+  CHECK(names(c).size() == 2);
+  c.restart(true).wait();
+  CHECK(names(c).size() == 3);
+  c.patch({{"snapshots.schedule", "@daily"}});
+  c.restart(true).wait();
+  CHECK(names(c).size() == 3);
+}
+
 TEST_CASE("snapshots: renamed and deleted") {
   World w;
   auto c = w.make("c1");

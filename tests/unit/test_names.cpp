@@ -48,7 +48,9 @@ TEST_CASE("no name can hold a path") {
     if (t != "a/b") CHECK(refusal<AliasName>(t) != "");
   }
   CHECK(AliasName::parse("debian/12/amd64").str() == "debian/12/amd64");
+  CHECK(AliasName::parse("a/b/").str() == "a/b/");
   CHECK(refusal<AliasName>("a//b") != "");
+  CHECK(refusal<AliasName>("a//") != "");
   CHECK(refusal<AliasName>("a/../b") != "");
   CHECK(refusal<Fingerprint>(std::string(64, 'A')) != "");
   CHECK(refusal<Fingerprint>(std::string(64, 'a')) == "");

@@ -69,6 +69,7 @@ void LxcRuntime::run_watcher() {
       if (!later_.empty()) ms = static_cast<int>(std::chrono::ceil<milliseconds>(later_.begin()->first - now).count());
     }
     for (auto &e : due) ask_later(e);
+    due.clear(); // their descriptors are not for the time that follows: it may be long
     epoll_event events[32];
     int n = ::epoll_wait(epoll_.get(), events, 32, ms);
     {

@@ -42,6 +42,7 @@ template <class N> void check(std::string_view text, bool slashes = false) {
   must(slashes || got.find('/') == std::string::npos);
   must(got[0] != '/');
   std::string with = "/" + got + "/";
+  if (slashes && got.ends_with('/')) with.pop_back(); // one at the end is allowed
   must(with.find("/../") == std::string::npos && with.find("/./") == std::string::npos && with.find("//") == std::string::npos);
 }
 

@@ -396,17 +396,17 @@ def test_an_image_that_goes_while_it_is_used(two: Two, near: Daemon, tmp_path: P
     (tmp_path / "metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1700000000\n")
     packed = tmp_path / "many.tar.gz"
     subprocess.run(["tar", "-C", tmp_path, "--numeric-owner", "-czf", packed, "metadata.yaml", "rootfs"], check=True)
-    outcomes = set()
+    whole = 0
     for tenths in (0, 1, 2, 3, 5, 8):
         near.client("image", "import", str(packed), "--alias", "many")
         making = subprocess.Popen([near.client.program, "create", "many", "c1"], env={**os.environ, **near.env}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(tenths / 10)
         near.client("image", "delete", "many")
         made = making.wait(60) == 0
-        outcomes.add(made)
+        whole += made
         assert (near.client("list", "-f", "csv", "-c", "n") == "c1\n") == made
         if made:
             assert len(list((near.dir / "storage-pools/default/containers/c1/rootfs/many").iterdir())) == 5000
             near.client("delete", "c1")
         assert list((near.dir / "storage-pools/default/images").iterdir()) == [] and json.loads(near.client("query", "/internal/check"))["problems"] == []
-    assert True in outcomes
+    assert whole > 0  # else it was never used

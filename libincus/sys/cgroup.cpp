@@ -53,19 +53,9 @@ std::int64_t now_ms() {
   return std::int64_t{t.tv_sec} * 1000 + t.tv_nsec / 1000000;
 }
 
-std::vector<std::string> directories(const std::string &path) {
+/// Takes the descriptor; none are in what cannot be opened.
+std::vector<std::string> directories_of(int fd) {
   std::vector<std::string> out;
-  DIR *d = ::opendir(path.c_str());
-  if (!d) return out;
-  while (dirent *e = ::readdir(d))
-    if (e->d_type == DT_DIR && std::string_view(e->d_name) != "." && std::string_view(e->d_name) != "..") out.emplace_back(e->d_name);
-  ::closedir(d);
-  return out;
-}
-
-std::vector<std::string> directories_at(int dir) {
-  std::vector<std::string> out;
-  int fd = ::openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   DIR *d = fd < 0 ? nullptr : ::fdopendir(fd);
   if (!d) {
     if (fd >= 0) ::close(fd);
@@ -76,6 +66,9 @@ std::vector<std::string> directories_at(int dir) {
   ::closedir(d);
   return out;
 }
+
+std::vector<std::string> directories(const std::string &path) { return directories_of(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)); }
+std::vector<std::string> directories_at(int dir) { return directories_of(::openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)); }
 
 /// One descriptor in a tree: a guest can nest groups deeper than paths may be long.
 class Place {

@@ -27,8 +27,8 @@ OperationInfo TaskOperation::info() {
 
 bool TaskOperation::wait(std::optional<std::chrono::milliseconds> timeout) {
   std::unique_lock lock(mutex_);
-  if (timeout) return ended_.wait_for(lock, *timeout, [&] { return done_; });
-  ended_.wait(lock, [&] { return done_; });
+  if (timeout) return ended_.wait_for(lock, *timeout, [&] { return told_; });
+  ended_.wait(lock, [&] { return told_; });
   return true;
 }
 
@@ -64,7 +64,7 @@ void TaskOperation::control(const boost::json::value &message) {
 bool TaskOperation::on_end(std::function<void()> told) {
   {
     std::lock_guard lock(mutex_);
-    if (!done_) {
+    if (!told_) {
       to_tell_.push_back(std::move(told));
       return true;
     }
@@ -163,11 +163,16 @@ void TaskOperation::finish(std::exception_ptr f) {
     }
     done_ = true;
     ended_at_ = std::chrono::steady_clock::now();
+  }
+  // Whoever waited finds the event of the end already sent: what it listens to from here on is not about this operation.
+  publish();
+  {
+    std::lock_guard lock(mutex_);
+    told_ = true;
     tell.swap(to_tell_);
     ended_.notify_all();
   }
   for (auto &t : tell) t();
-  publish();
 }
 
 std::shared_ptr<TaskOperation> Operations::start(OperationSpec spec, Body body) { return start(std::move(spec), {}, std::move(body)); }

@@ -55,6 +55,7 @@ private:
   boost::json::object metadata_;
   std::exception_ptr failure_;
   bool done_ = false;
+  bool told_ = false; ///< the event of its end is sent: those who wait go on
   std::vector<std::function<void()>> to_tell_;
   std::atomic<bool> cancel_{false};
   std::chrono::steady_clock::time_point last_progress_{}, ended_at_{};

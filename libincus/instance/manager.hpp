@@ -243,6 +243,10 @@ private:
   bool is_kept(std::int64_t id);
   bool any_schedule();
   void snapshot_at_start(const db::InstanceRow &row, const Expanded &expanded);
+  /// Writes what templates of the image make of it now: what waits since its creation, copy or rename, and what each start writes.
+  void apply_templates(const db::InstanceRow &row, const Expanded &expanded);
+  int ask_files(const db::InstanceRow &row, std::vector<std::string> args, int fd, bool write);
+  void write_rendered(const db::InstanceRow &row, const std::string &target, const image::Template &t, const std::string &text);
   void snapshot_claimed(const std::string &project, const std::string &name, const SnapshotCreate &request, const Report &report);
   void must_run(const db::InstanceRow &row, const char *what);
   void must_not_run(const db::InstanceRow &row, const char *what);

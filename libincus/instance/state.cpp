@@ -157,6 +157,7 @@ void Manager::start_claimed(const std::string &project, const std::string &name,
   auto e = expand(r);
   check_expanded(r, e, false);
   snapshot_at_start(r, e);
+  apply_templates(r, e);
   Files::Hold no_sessions(files_, r.id);
   Config changes;
   auto spec = prepare_start(r, e, changes);

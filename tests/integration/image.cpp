@@ -124,7 +124,10 @@ std::map<std::string, std::string> listing(const std::string &dir) {
 }
 void check_same(const std::map<std::string, std::string> &want, const std::map<std::string, std::string> &got) {
   CHECK(want.size() == got.size());
-  for (auto &[k, v] : want) CHECK_MESSAGE((got.count(k) && got.at(k) == v), k, "\n  want ", v, "\n  got  ", got.count(k) ? got.at(k) : "nothing");
+  for (auto &kv : want) {
+    auto &k = kv.first;
+    CHECK_MESSAGE((got.count(k) && got.at(k) == kv.second), k, "\n  want ", kv.second, "\n  got  ", got.count(k) ? got.at(k) : "nothing");
+  }
 }
 
 int run(const std::string &command) { return std::system(command.c_str()); }
@@ -246,8 +249,8 @@ TEST_CASE("images made by tar, in every compression, unified and split") {
   make_tree(dir / "tree");
   auto want = listing(dir / "tree");
   const std::string tar = "tar --numeric-owner --xattrs --xattrs-include='*' --acls --sparse -C " + (dir / "tree");
-  for (auto &[name, flag, program] : std::vector<std::array<std::string, 3>>{
-           {"", "", ""}, {"gzip", "-z", ""}, {"xz", "-I 'xz -1 -T2 --block-size=100000'", ""}, {"zstd", "-I zstd", ""}, {"bzip2", "-j", ""}}) {
+  for (auto &how : std::map<std::string, std::string>{{"", ""}, {"gzip", "-z"}, {"xz", "-I 'xz -1 -T2 --block-size=100000'"}, {"zstd", "-I zstd"}, {"bzip2", "-j"}}) {
+    const std::string &name = how.first, &flag = how.second;
     INFO(name);
     std::string file = dir / ("unified" + name);
     REQUIRE(run(tar + " " + flag + " -cf " + file + " metadata.yaml templates rootfs") == 0);
@@ -419,7 +422,8 @@ TEST_CASE("cut anywhere: refused by both, or whole") {
   base::Fd all_of_it = fresh(dir / "whole");
   image::unpack(helper(), file_of(tar).get(), -1, false, all_of_it.get());
   auto want = listing(dir / "whole");
-  for (auto &[name, file] : std::map<std::string, std::string>{{"plain", tar}, {"gzip", gzip(tar)}, {"xz", xz(tar)}, {"zstd", zstd(tar)}, {"bzip2", bzip2(tar)}}) {
+  for (auto &made : std::map<std::string, std::string>{{"plain", tar}, {"gzip", gzip(tar)}, {"xz", xz(tar)}, {"zstd", zstd(tar)}, {"bzip2", bzip2(tar)}}) {
+    const std::string &name = made.first, &file = made.second;
     long n = static_cast<long>(file.size());
     auto cuts = sample(n - 1, std::max(1L, n / 40), name);
     cuts.push_back(n - 1);

@@ -219,7 +219,7 @@ sanitizer_reports() {
 part_sanitize() {
   local at=$SECONDS program
   # Not optimised: compiling is what takes long here. Only what runs in it; the programs that kill at every step are too slow for it.
-  local chosen_targets='tests/unit/unit|tests/integration/(enospc|files|image|lxc_adopt|lxc_runtime|observe|open|rest|storage|trust)'
+  local chosen_targets='tests/unit/unit|tests/integration/(enospc|files|image|lxc_adopt|lxc_runtime|observe|open|rest|storage|trust|trust_rows)'
   [ "$full" = 0 ] || chosen_targets='tests/(unit|integration)/[^/]*'
   if ! only_targets="$chosen_targets|tests/conformance/conformance_unix|subprojects/incusd/incusd|libincus/helper/.*" build_tree build-asan \
     -Db_sanitize=address,undefined -Db_lundef=false -Doptimization=0 -Dpython=false; then

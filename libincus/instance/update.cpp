@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <boost/json.hpp>
+#include <set>
 
 #include "base/error.hpp"
+#include "base/ids.hpp"
 #include "base/names.hpp"
 #include "device/device.hpp"
 #include "image/image.hpp"
@@ -17,6 +19,23 @@ namespace {
 bool kept(const std::string &key) {
   return key == "volatile.last_state.power" || key == "volatile.last_state.idmap" || key.starts_with("volatile.idmap.") || key.starts_with("volatile.uuid") ||
          key == "volatile.base_image" || key == "volatile.cloud-init.instance-id" || key == "volatile.apply_template";
+}
+
+/// What cloud-init configures by its id: when this changes, the guest counts as a new one.
+bool configured_anew(const Expanded &before, const Expanded &after) {
+  for (auto &k : changed_keys(before.config, after.config))
+    for (auto *part : {"user-data", "vendor-data", "network-config"})
+      if (k == std::string("cloud-init.") + part || k == std::string("user.") + part) return true;
+  auto interfaces = [](const Expanded &e) {
+    std::set<std::string> out;
+    for (auto &[name, d] : e.devices) {
+      if (auto type = d.find("type"); type == d.end() || type->second != "nic") continue;
+      auto given = d.find("name");
+      out.insert(given == d.end() ? name : given->second);
+    }
+    return out;
+  };
+  return interfaces(before) != interfaces(after);
 }
 
 void without_empty(Config &c) {
@@ -48,6 +67,7 @@ void Manager::update(const std::string &project, const std::string &name, const 
   fresh.profiles = to.profiles;
   auto before = expand(old), after = expand(fresh);
   check_expanded(fresh, after, false);
+  if (configured_anew(before, after)) fresh.config["volatile.cloud-init.instance-id"] = base::uuid();
   if (!is_live(old.id)) {
     ctx_.global.transaction([&] { db::update_instance(ctx_.global, fresh); });
     event("instance-updated", project, name);
@@ -162,10 +182,12 @@ void Manager::validate_users(const std::string &project, const std::vector<std::
 void Manager::profile_changed(const std::string &project, const std::vector<std::string> &users, const std::map<std::string, Expanded> &before) {
   for (auto &name : users) {
     auto r = db::instance(ctx_.global, project, name);
-    if (!r || !is_live(r->id)) continue;
     auto was = before.find(name);
-    if (was == before.end()) continue;
+    if (!r || was == before.end()) continue;
     auto after = expand(*r);
+    if (configured_anew(was->second, after))
+      ctx_.global.transaction([&] { db::set_instance_config(ctx_.global, r->id, {{"volatile.cloud-init.instance-id", base::uuid()}}); });
+    if (!is_live(r->id)) continue;
     try {
       Limits(*this, *r, was->second, after).done();
     } catch (const Error &e) {

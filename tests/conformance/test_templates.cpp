@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Files that instances have from templates of their image.
 #include <fcntl.h>
+#include <set>
 #include <unistd.h>
 
 #include "suite.hpp"
@@ -136,4 +137,51 @@ TEST_CASE("templates: links in the root lead nowhere else") {
   attempt([&] { c.start().wait(); });
   CHECK(std::filesystem::is_empty(outside));
   if (c.state().status == "Running") c.stop(true).wait();
+}
+
+TEST_CASE("templates: cloud-init has a new id for what it configures anew, and no other") {
+  World w;
+  std::set<std::string> seen;
+  std::string last;
+  auto id = [](Instance &i) { return i.info().config.at("volatile.cloud-init.instance-id"); };
+  auto c = w.make("c1");
+  last = id(c);
+  CHECK(seen.insert(last).second);
+  auto changes = [&](const char *what, const Config &config) {
+    INFO(what);
+    c.patch(config);
+    CHECK(seen.insert(id(c)).second);
+    last = id(c);
+  };
+  changes("user data", {{"cloud-init.user-data", "#cloud-config\npackages: [vim]\n"}});
+  changes("legacy vendor data", {{"user.vendor-data", "x"}});
+  changes("network", {{"cloud-init.network-config", "version: 2"}});
+  c.patch({{"user.other", "x"}, {"limits.memory", "1GiB"}});
+  CHECK(id(c) == last);
+
+  auto profile = w.host.profile("default").info();
+  ProfileUpdate u;
+  u.config = profile.config;
+  u.devices = profile.devices;
+  u.config["cloud-init.vendor-data"] = "#cloud-config\n";
+  w.host.profile("default").update(u);
+  CHECK(seen.insert(id(c)).second);
+  last = id(c);
+  u.config["user.more"] = "x";
+  w.host.profile("default").update(u);
+  CHECK(id(c) == last);
+  u.config = profile.config;
+  w.host.profile("default").update(u);
+  CHECK(seen.insert(id(c)).second);
+
+  c.rename("c2").wait();
+  auto d = w.host.instance("c2");
+  CHECK(seen.insert(id(d)).second);
+  InstanceCreate copy;
+  copy.name = "c1";
+  copy.source.type = "copy";
+  copy.source.source = "c2";
+  w.host.create_instance(copy).wait();
+  auto e = w.host.instance("c1");
+  CHECK(seen.insert(id(e)).second);
 }

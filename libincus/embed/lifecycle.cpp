@@ -11,7 +11,9 @@ namespace incus::embed {
 void Engine::start_instances() {
   {
     std::lock_guard lock(background_mutex_);
-    if (!minutes_.joinable() && !closed_) {
+    if (closed_) return;
+    background_++; // closing waits for the one that starts now; the others are left
+    if (!minutes_.joinable()) {
       // Threads of the library take no signals of the program.
       sigset_t every, before;
       sigfillset(&every);
@@ -20,7 +22,18 @@ void Engine::start_instances() {
       pthread_sigmask(SIG_SETMASK, &before, nullptr);
     }
   }
-  instances_->start_all();
+  auto end = [this] {
+    std::lock_guard lock(background_mutex_);
+    background_--;
+    background_idle_.notify_all();
+  };
+  try {
+    instances_->start_all();
+  } catch (...) {
+    end();
+    throw;
+  }
+  end();
 }
 
 void Engine::stop_instances(std::optional<std::chrono::milliseconds> limit) { instances_->stop_all(limit); }

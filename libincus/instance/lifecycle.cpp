@@ -22,6 +22,7 @@ constexpr const char *shut_down_mark = "core.instances_shut_down";
 constexpr int attempts = 3;
 constexpr auto between_attempts = std::chrono::seconds(5);
 constexpr std::size_t most_at_once = 16;
+constexpr auto longest_start = std::chrono::seconds(60);
 
 std::int64_t number(const Config &c, const char *key) {
   try {
@@ -138,12 +139,22 @@ void Manager::shut_down(const Key &key, std::optional<milliseconds> limit) {
 void Manager::stop_all(std::optional<milliseconds> limit) {
   halt();
   db::set_config(ctx_.local, shut_down_mark, "1");
+  // Once more for those whose start had begun.
+  for (int pass = 0; pass < 3 && stop_live(limit, pass > 0); pass++) {
+  }
+}
+
+/// Stops what runs, highest priority first; `again`: what has been started since. False when there was nothing to stop.
+bool Manager::stop_live(std::optional<milliseconds> limit, bool again) {
   std::map<std::int64_t, std::vector<Key>, std::greater<>> by_priority;
   std::map<std::int64_t, Live> live;
   {
-    std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
     ending_ = true;
+    auto starting = [&] { return std::any_of(claims_.begin(), claims_.end(), [](auto &c) { return c.second == "start" || c.second == "restart"; }); };
+    if (again) released_.wait_for(lock, longest_start, [&] { return !starting(); });
     live = live_;
+    if (live.empty() && (again || !starting())) return false;
   }
   for (auto &[id, l] : live) {
     auto r = db::instance(ctx_.global, id);
@@ -157,6 +168,7 @@ void Manager::stop_all(std::optional<milliseconds> limit) {
         ctx_.log.error("cannot stop instance {}: {}", key.name, e.what());
       }
     });
+  return true;
 }
 
 } // namespace incus::instance

@@ -242,6 +242,7 @@ private:
   bool is_live(std::int64_t id);
   bool is_kept(std::int64_t id);
   bool any_schedule();
+  bool stop_live(std::optional<std::chrono::milliseconds> limit, bool again);
   void snapshot_at_start(const db::InstanceRow &row, const Expanded &expanded);
   /// Writes what templates of the image make of it now: what waits since its creation, copy or rename, and what each start writes.
   void apply_templates(const db::InstanceRow &row, const Expanded &expanded);

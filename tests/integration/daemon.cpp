@@ -68,8 +68,8 @@ public:
       wait_end(20s);
     }
   }
-  /// `socket`: a listening one that it is given, as by the system's init; -1: it makes its own.
-  void start(int socket = -1) {
+  /// `socket`: a listening one that it is given, as by the system's init; -1: it makes its own. Returns when it is ready, or already when it answers.
+  void start(int socket = -1, bool ready = true) {
     const char *libexec = std::getenv("INCUS_LIBEXEC");
     auto program = std::string(libexec && *libexec ? libexec : "build/bin") + "/incusd";
     pid_ = ::fork();
@@ -91,7 +91,7 @@ public:
     }
     for (int i = 0; i < 3000; i++) {
       try {
-        open().request("GET", "/internal/ready");
+        open().request("GET", ready ? "/internal/ready" : "/1.0");
         return;
       } catch (const Error &) {
         std::this_thread::sleep_for(20ms);
@@ -363,6 +363,38 @@ TEST_CASE("a machine that goes down stops its instances in their time, and start
     CHECK(d.open().instance("first").state().pid == pid);
     CHECK_FALSE(d.open().instance("stays").info().status == "Running");
   }
+}
+
+TEST_CASE("a daemon that is told to end while it starts instances waits for no delay, and starts no others") {
+  if (::geteuid() != 0) INCUS_SKIP("real containers need root");
+  Daemon d;
+  auto h = d.open();
+  h.launch("first", "busy", of_image("", {{"boot.autostart", "true"}, {"boot.autostart.priority", "9"}, {"boot.autostart.delay", "86400"}, {"boot.host_shutdown_timeout", "5"}}));
+  h.create_instance(of_image("second", {{"boot.autostart", "true"}})).wait();
+  h.instance("first").stop(true).wait();
+  d.signal(SIGTERM);
+  REQUIRE(d.wait_end(60s));
+  auto running = [&](const char *n) { return d.open().instance(n).info().status == "Running"; };
+  for (std::string how : {"SIGPWR", "PUT", "SIGTERM"}) {
+    CAPTURE(how);
+    d.start(-1, false);
+    REQUIRE(soon([&] { return running("first"); }));
+    CHECK_FALSE(running("second"));
+    CHECK_THROWS_AS(d.open().request("GET", "/internal/ready"), Error);
+    auto pid = d.open().instance("first").state().pid;
+    CHECK(alive(pid));
+    if (how == "PUT")
+      CHECK_NOTHROW(d.open().request("PUT", "/internal/shutdown"));
+    else
+      d.signal(how == "SIGPWR" ? SIGPWR : SIGTERM);
+    REQUIRE(d.wait_end(60s));
+    CHECK(alive(pid) == (how == "SIGTERM"));
+  }
+  // The rest comes with the next start.
+  d.start();
+  CHECK(running("first"));
+  CHECK(running("second"));
+  CHECK(d.open().request("GET", "/internal/check") == R"({"problems":[]})");
 }
 
 TEST_CASE("clients that vanish leave no process, descriptor or half file") {

@@ -71,7 +71,6 @@ public:
       server.ready();
     });
     int why = wait(signals, server);
-    starter.join();
     notify("STOPPING=1");
     server.going_down();
     if (why == SIGPWR && !finished_) stop_everything(server, false);
@@ -79,6 +78,8 @@ public:
     server.stop(std::chrono::seconds(why == 0 ? 5 : 1));
     if (!sockets.empty() && options_.transient) ::unlink(socket_path().c_str());
     host.close();
+    // Closing ended what was still being started and the delays between; nobody waits for the rest.
+    starter.join();
     log_(LogLevel::info, "Daemon stopped");
     ::close(signals);
     return 0;

@@ -224,6 +224,10 @@ TEST_CASE("clients and helpers that go in the middle leave nothing") {
     ::close(fd);
   }
   CHECK(descriptors() == before);
+  auto gone = [] {
+    for (int i = 0; i < 3000 && !processes("incus-files").empty(); i++) std::this_thread::sleep_for(10ms);
+    return processes("incus-files").empty();
+  };
   // The helper killed: the next request gets another.
   auto helpers = processes("incus-files");
   REQUIRE(helpers.size() == 1);
@@ -232,7 +236,7 @@ TEST_CASE("clients and helpers that go in the middle leave nothing") {
   char b[1];
   CHECK(::read(held, b, 1) == 0);
   ::close(held);
-  for (int i = 0; i < 200 && !processes("incus-files").empty(); i++) std::this_thread::sleep_for(10ms); // a dying one still takes requests
+  REQUIRE(gone()); // a dying one still takes requests
   CHECK(c.file_info("/tmp/large").size == 20'000'000);
   // Killed while a file is written: the writer is told.
   int ends[2];
@@ -250,7 +254,7 @@ TEST_CASE("clients and helpers that go in the middle leave nothing") {
   killer.join();
   ::close(ends[0]);
   ::close(ends[1]);
-  for (int i = 0; i < 200 && !processes("incus-files").empty(); i++) std::this_thread::sleep_for(10ms); // until it is gone
+  REQUIRE(gone());
   // A stop in the middle of a session, and a start in the middle of one of a stopped instance: the layers are in one pair of hands.
   c.write_file("/tmp/x", "1");
   int running = c.open_sftp();

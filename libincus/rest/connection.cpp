@@ -210,6 +210,7 @@ void Connection::dispatch() {
   if (server_.foreign && !who->is_admin()) base::fail(ErrorCode::forbidden, "not authorized: this server passes on what administrators ask for, and nothing else");
   auto &row = *routed_.row;
   routed_.request.caller = who;
+  share_ = share_of(who.get());
   if (metrics_only_ && row.id != api::RowId::server_get && row.id != api::RowId::metrics_get && row.id != api::RowId::root_get)
     base::fail(ErrorCode::not_found, "Not Found: this listener serves metrics");
   {
@@ -309,9 +310,9 @@ void Connection::ask() {
     });
   };
   if (auto lane = waits_for(*routed_.row, routed_.request))
-    server_.workers->patient(*lane, std::move(work));
+    server_.workers->patient(*lane, share_, std::move(work));
   else
-    server_.workers->quick(std::move(work));
+    server_.workers->quick(share_, std::move(work));
 }
 
 void Connection::reply(api::Reply r) {

@@ -96,6 +96,7 @@ private:
   bool body_pending_ = false; ///< the request's body has not been read
   Head head_;
   Routed routed_;
+  std::string share_; ///< whose request it is, for the threads
   std::string out_head_;
   std::string out_body_;
 

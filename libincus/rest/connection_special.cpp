@@ -110,7 +110,7 @@ void wait_for_end(Server::Impl &server, const std::shared_ptr<api::OperationBack
     });
   };
   if (op->on_end(ended)) return;
-  server.workers->patient(Workers::Lane::stream, [op, ended, gate = server.gate] {
+  server.workers->patient(Workers::Lane::stream, share_of(nullptr), [op, ended, gate = server.gate] {
     try {
       while (!op->wait(std::chrono::seconds(10)) && gate->open()) {
       }
@@ -194,7 +194,7 @@ void Connection::shutdown() {
   // Not under the lock, which the answer's headers need too.
   if (again) return send(failure(429, "Shutdown already in progress"));
   bool force = routed_.request.flag("force");
-  server_.workers->patient(Workers::Lane::change, [self = shared_from_this(), handler, done, force] {
+  server_.workers->patient(Workers::Lane::change, "shutdown", [self = shared_from_this(), handler, done, force] {
     Answer a;
     try {
       handler(force);
@@ -262,7 +262,7 @@ void Connection::exec(bool console) {
   if (!console && !flag("wait-for-websocket")) return ask();
   auto late = std::make_shared<LateStreams>(server_, routed_.request.caller, console || flag("interactive"));
   routed_.request.rendezvous = late;
-  server_.workers->quick([self = shared_from_this(), late] {
+  server_.workers->quick(share_, [self = shared_from_this(), late] {
     std::optional<Answer> a;
     std::exception_ptr failed;
     try {
@@ -363,7 +363,7 @@ void Connection::upgrade_raw() {
   auto ours = std::make_shared<base::Fd>(pair[0]);
   routed_.request.streams.push_back({"sftp", base::Fd(pair[1])});
   ::fcntl(ours->get(), F_SETFL, O_NONBLOCK);
-  server_.workers->patient(Workers::Lane::stream, [self = shared_from_this(), ours] {
+  server_.workers->patient(Workers::Lane::stream, share_, [self = shared_from_this(), ours] {
     std::exception_ptr failed;
     try {
       self->server_.session->perform(self->routed_.row->id, std::move(self->routed_.request));

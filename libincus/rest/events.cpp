@@ -87,7 +87,7 @@ void serve_events(Server::Impl &server, std::shared_ptr<Socket> socket, std::sha
   };
   if (listener->on_ready(told)) return;
   // A door that cannot tell is asked in a thread.
-  server.workers->patient(Workers::Lane::stream, [listener, feed, gate = server.gate, executor = socket->executor()] {
+  server.workers->patient(Workers::Lane::stream, share_of(nullptr), [listener, feed, gate = server.gate, executor = socket->executor()] {
     while (!feed->over) {
       auto begun = std::chrono::steady_clock::now();
       auto e = listener->next(std::chrono::milliseconds(1000));

@@ -212,7 +212,7 @@ void LateStreams::call_gone() {
     f = on_gone_;
   }
   // It waits for the command's end. The engine may ask for it when the server has gone.
-  gate_->run([&] { server_.workers->patient(Workers::Lane::stream, std::move(f)); });
+  gate_->run([&] { server_.workers->patient(Workers::Lane::stream, share_of(creator_.get()), std::move(f)); });
 }
 
 void LateStreams::control_message(std::string_view text) {
@@ -301,7 +301,7 @@ void LateStreams::started(const std::shared_ptr<api::OperationBackend> &operatio
     });
   };
   if (operation->on_end(told)) return;
-  server_.workers->patient(Workers::Lane::stream, [operation, told, gate = gate_] {
+  server_.workers->patient(Workers::Lane::stream, share_of(creator_.get()), [operation, told, gate = gate_] {
     try {
       while (!operation->wait(std::chrono::seconds(10)) && gate->open()) {
       }

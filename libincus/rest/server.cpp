@@ -12,6 +12,17 @@
 #include "rest/connection.hpp"
 #include "rest/rendezvous.hpp"
 
+namespace incus::rest {
+
+std::string share_of(const api::Caller *c) {
+  if (!c) return "server";
+  if (c->kind == api::Caller::Kind::local) return "user " + std::to_string(c->uid);
+  if (c->kind != api::Caller::Kind::unknown) return "certificate " + c->name;
+  return "address " + c->address.substr(0, c->address.rfind(':'));
+}
+
+} // namespace incus::rest
+
 namespace incus {
 
 namespace asio = boost::asio;

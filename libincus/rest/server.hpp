@@ -46,6 +46,9 @@ private:
   boost::asio::io_context *io_;
 };
 
+/// Whose share of the threads a caller's work takes: a certificate, a user of the socket, an address.
+std::string share_of(const api::Caller *caller);
+
 /// A socket that is listened on.
 struct Listener {
   base::Fd fd;

@@ -103,7 +103,7 @@ void Upload::start() {
     ours_ = std::make_shared<asio::posix::basic_stream_descriptor<asio::any_io_executor>>(c_.strand_, ours.release());
     request.streams.push_back({"body", std::move(theirs)});
     by_handler_ = true;
-    c_.server_.workers->patient(Workers::Lane::stream, [c = c_.shared_from_this(), self = shared_from_this()] {
+    c_.server_.workers->patient(Workers::Lane::stream, c_.share_, [c = c_.shared_from_this(), self = shared_from_this()] {
       std::shared_ptr<api::Reply> r;
       std::exception_ptr failed;
       try {
@@ -176,7 +176,7 @@ void Upload::took(std::size_t size, bool last) {
   }
   if (ours_ || handled_) return pass(size, last);
   // Files are written where a slow disk holds up this client alone.
-  c_.server_.workers->quick([c = c_.shared_from_this(), self = shared_from_this(), size, last] {
+  c_.server_.workers->quick(c_.share_, [c = c_.shared_from_this(), self = shared_from_this(), size, last] {
     std::exception_ptr failed;
     try {
       std::string_view data(self->buffer_.data(), size);

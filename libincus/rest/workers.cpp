@@ -73,16 +73,18 @@ void Workers::begin() {
 
 void Workers::end() { busy_--; }
 
-void Workers::quick(std::function<void()> work) {
+void Workers::quick(const std::string &who, std::function<void()> work) {
   {
     std::lock_guard lock(mutex_);
     if (quick_ >= most_quick) {
-      waiting_.push_back(std::move(work));
+      waiting_.push(who, std::move(work));
       return;
     }
     quick_++;
     begin();
   }
+  auto anybody = [](const std::string &) { return true; };
+  std::string next;
   for (;;) {
     try {
       work();
@@ -91,36 +93,48 @@ void Workers::quick(std::function<void()> work) {
     }
     work = {};
     std::lock_guard lock(mutex_);
-    if (waiting_.empty() || stopping_) {
+    if (stopping_ || !waiting_.pop(anybody, next, work)) {
       quick_--;
       end();
       return;
     }
-    work = std::move(waiting_.front());
-    waiting_.pop_front();
   }
 }
 
-void Workers::patient(Lane lane, std::function<void()> work) {
-  boost::asio::post(io_, [this, lane, work = std::move(work)]() mutable { run_patient(lane, std::move(work)); });
-}
-
-void Workers::run_patient(Lane which, std::function<void()> work) {
-  auto &lane = lanes_[static_cast<int>(which)];
+void Workers::patient(Lane which, const std::string &who, std::function<void()> work) {
   {
     std::lock_guard lock(mutex_);
-    // The last thread that polls the sockets is not given away: neither to too much work, nor where no other thread can be had.
-    bool put_off = lane.running >= most_patient_;
-    if (!put_off) {
-      begin();
-      put_off = lane.running > 0 && threads_ - busy_ < 1 && !stopping_;
-      if (put_off) end();
-    }
-    if (put_off) {
-      lane.put_off.push_back(std::move(work));
-      return;
-    }
+    if (stopping_) return;
+    lanes_[static_cast<int>(which)].put_off.push(who, std::move(work));
+  }
+  boost::asio::post(io_, [this, which] { run_patient(which); });
+}
+
+/// The more is taken, the less of it may be one client's; the last place is for somebody who has none.
+bool Workers::may_run(const Patient &lane, const std::string &who) const {
+  int free = most_patient_ - lane.running;
+  auto it = lane.of.find(who);
+  return free > 0 && (it == lane.of.end() || it->second < 3 * (free - 1));
+}
+
+/// Runs what waits in a lane, as long as there is something that may run.
+void Workers::run_patient(Lane which) {
+  auto &lane = lanes_[static_cast<int>(which)];
+  auto may = [&](const std::string &who) { return may_run(lane, who); };
+  std::string who;
+  std::function<void()> work;
+  auto take = [&] {
+    if (stopping_ || !lane.put_off.pop(may, who, work)) return false;
     lane.running++;
+    lane.of[who]++;
+    return true;
+  };
+  {
+    std::lock_guard lock(mutex_);
+    if (!lane.put_off.any(may)) return;
+    // The last thread that polls the sockets is not given away: neither to too much work, nor where no other thread can be had.
+    begin();
+    if ((lane.running > 0 && threads_ - busy_ < 1 && !stopping_) || !take()) return end();
   }
   for (;;) {
     try {
@@ -130,13 +144,11 @@ void Workers::run_patient(Lane which, std::function<void()> work) {
     }
     work = {};
     std::lock_guard lock(mutex_);
-    if (lane.put_off.empty() || stopping_) {
-      lane.running--;
-      end();
-      return;
-    }
-    work = std::move(lane.put_off.front());
-    lane.put_off.pop_front();
+    lane.running--;
+    if (auto it = lane.of.find(who); --it->second == 0) lane.of.erase(it);
+    if (!take()) return end();
+    // A place that is free again may have let in more than one.
+    if (lane.put_off.any(may)) boost::asio::post(io_, [this, which] { run_patient(which); });
   }
 }
 
@@ -144,7 +156,7 @@ void Workers::stop() {
   std::unique_lock lock(mutex_);
   stopping_ = true;
   // They may hold the last of what ends by locks of its own.
-  std::vector<std::deque<std::function<void()>>> dropped;
+  std::vector<FairQueue> dropped;
   dropped.push_back(std::exchange(waiting_, {}));
   for (auto &l : lanes_) dropped.push_back(std::exchange(l.put_off, {}));
   lock.unlock();

@@ -514,7 +514,7 @@ TEST_CASE("rest: more work than threads waits its turn, and sockets and other wo
   Gate gate;
   std::atomic<int> done{0};
   for (int i = 0; i < 100; i++)
-    workers.patient(Lane::stream, [&] {
+    workers.patient(Lane::stream, std::to_string(i), [&] {
       gate.pass();
       done++;
     });
@@ -524,7 +524,7 @@ TEST_CASE("rest: more work than threads waits its turn, and sockets and other wo
     if (socket)
       boost::asio::post(workers.io(), [&] { served.open(); });
     else
-      workers.patient(Lane::change, [&] { served.open(); });
+      workers.patient(Lane::change, "other", [&] { served.open(); });
     REQUIRE(served.opened());
   }
   CHECK(done == 0);

@@ -138,7 +138,9 @@ json::value calculate(State &s, int line, char op, const json::value &a, const j
   case '-': over = __builtin_sub_overflow(x, y, &out); break;
   case '*': over = __builtin_mul_overflow(x, y, &out); break;
   default:
+#ifndef INCUS_PLANTED_BUG // the fuzzer must notice when this line is missing
     if (y == 0) wrong(line, "division by zero");
+#endif
     over = y == -1 && x == INT64_MIN;
     if (!over) out = op == '/' ? x / y : x % y;
   }

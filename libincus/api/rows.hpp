@@ -46,7 +46,9 @@ enum class Access {
    X(events_get) X(internal_ready_get) X(internal_shutdown_put) X(internal_sql_get) X(internal_sql_post) X(internal_gc_get) \
    X(internal_warnings_post) X(internal_bgp_get) X(recover_validate_post) X(recover_import_post) \
    X(pool_volumes_post) X(pool_volumes_type_post) X(volume_post) X(volume_delete) X(volume_snapshots_post) X(volume_snapshot_put) \
-   X(volume_snapshot_patch) X(volume_snapshot_post) X(volume_snapshot_delete)
+   X(volume_snapshot_patch) X(volume_snapshot_post) X(volume_snapshot_delete) X(backups_get) X(backups_post) X(backup_get) X(backup_post) X(backup_delete) \
+   X(backup_export_get) X(volume_backups_get) X(volume_backups_post) X(volume_backup_get) X(volume_backup_post) X(volume_backup_delete) \
+   X(volume_backup_export_get)
 
 enum class RowId {
 #define X(name) name,

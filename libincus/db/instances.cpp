@@ -114,9 +114,9 @@ void check_limits(Connection &c, const std::string &project) {
 
 std::int64_t insert_instance(Connection &c, const InstanceRow &i) {
   check_limits(c, i.project);
-  c.exec("INSERT INTO instances (node_id, name, architecture, type, ephemeral, creation_date, stateful, last_use_date, description, project_id) "
-         "VALUES (1, ?, ?, 0, ?, ?, ?, ?, ?, ?)",
-         {i.name, architecture_id(i.architecture), std::int64_t(i.ephemeral), base::format_time(i.created_at), std::int64_t(i.stateful),
+  c.exec("INSERT INTO instances (id, node_id, name, architecture, type, ephemeral, creation_date, stateful, last_use_date, description, project_id) "
+         "VALUES (?, 1, ?, ?, 0, ?, ?, ?, ?, ?, ?)",
+         {i.id ? Value(i.id) : Value(nullptr), i.name, architecture_id(i.architecture), std::int64_t(i.ephemeral), base::format_time(i.created_at), std::int64_t(i.stateful),
           time_value(i.last_used_at), i.description, project_id(c, i.project)});
   InstanceRow n = i;
   n.id = c.last_id();

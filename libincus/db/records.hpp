@@ -53,6 +53,7 @@ std::vector<InstanceRow> instances(Connection &c, const std::string &project, co
 std::optional<InstanceRow> instance(Connection &c, const std::string &project, const std::string &name);
 std::optional<InstanceRow> instance(Connection &c, std::int64_t id);
 std::vector<std::string> instance_names(Connection &c, const std::string &project);
+/// With its id when it has one: only who recovers it knows that.
 std::int64_t insert_instance(Connection &c, const InstanceRow &i);
 /// Description, ephemeral, architecture, configuration, devices and profiles.
 void update_instance(Connection &c, const InstanceRow &i);

@@ -128,6 +128,16 @@ CREATE TRIGGER warnings_of_certificate AFTER DELETE ON certificates BEGIN DELETE
 CREATE TRIGGER warnings_of_pool AFTER DELETE ON storage_pools BEGIN DELETE FROM warnings WHERE entity_type_code = 12 AND entity_id = OLD.id; END;
 )sql";
 
+// Backups that the server keeps.
+constexpr const char *global_5 = R"sql(
+CREATE TABLE instances_backups (id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, instance_id INTEGER NOT NULL REFERENCES instances (id) ON DELETE CASCADE,
+  name TEXT NOT NULL, creation_date DATETIME, expiry_date DATETIME, container_only INTEGER NOT NULL DEFAULT 0, optimized_storage INTEGER NOT NULL DEFAULT 0,
+  UNIQUE (instance_id, name));
+CREATE TABLE storage_volumes_backups (id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL,
+  storage_volume_id INTEGER NOT NULL REFERENCES storage_volumes (id) ON DELETE CASCADE, name TEXT NOT NULL, creation_date DATETIME, expiry_date DATETIME,
+  volume_only INTEGER NOT NULL DEFAULT 0, optimized_storage INTEGER NOT NULL DEFAULT 0, UNIQUE (storage_volume_id, name));
+)sql";
+
 constexpr const char *local_2 = R"sql(
 CREATE TABLE certificates (id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, fingerprint TEXT NOT NULL UNIQUE, type INTEGER NOT NULL, name TEXT NOT NULL,
   certificate TEXT NOT NULL);
@@ -144,7 +154,7 @@ CREATE TABLE intents (id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, kind TEXT N
 } // namespace
 
 const std::vector<Step> &global_steps() {
-  static const std::vector<Step> steps{{1, global_1}, {2, global_2}, {3, global_3}, {4, global_4}};
+  static const std::vector<Step> steps{{1, global_1}, {2, global_2}, {3, global_3}, {4, global_4}, {5, global_5}};
   return steps;
 }
 

@@ -199,7 +199,7 @@ void validate_server_config(const Config &config) {
       } catch (const Error &e) {
         base::fail(e.code(), "cannot set {}: {}", key, e.what());
       }
-  for (auto *key : {"backups.compression_algorithm", "core.debug_address", "core.https_trusted_proxy", "core.syslog_socket", "instances.lxcfs.per_instance", "instances.nic.host_name"}) {
+  for (auto *key : {"core.debug_address", "core.https_trusted_proxy", "core.syslog_socket", "instances.lxcfs.per_instance", "instances.nic.host_name"}) {
     auto it = config.find(key);
     if (it == config.end() || it->second.empty()) continue;
     bool usual = schema::find(all, key)->type == std::string_view("bool") ? !schema::truthy(it->second) : it->second == schema::find(all, key)->fallback;
@@ -211,8 +211,6 @@ void validate_project_config(const Config &config, const std::string &name) {
   auto what = "project " + base::quoted(name);
   refuse_absent(config, absent_project, {project_table}, what.c_str());
   schema::validate(project_table, without_unset(config, absent_project), what);
-  if (auto it = config.find("backups.compression_algorithm"); it != config.end() && !it->second.empty() && it->second != "gzip")
-    base::fail(ErrorCode::not_supported, "cannot set backups.compression_algorithm of {} to {}: this server makes no backups yet, leave it unset", what, base::quoted(it->second));
   if (schema::truthy(schema::value(project_table, config, "restricted")))
     base::fail(ErrorCode::not_supported, "configuration key \"restricted\" of {} is not supported by this server yet: nothing would be restricted, leave it unset", what);
 }

@@ -83,7 +83,8 @@ void Engine::wire(const std::string &directory, std::span<const storage::DriverI
   auto driver = !options_.storage_driver.empty() ? options_.storage_driver : options_.auto_destroy ? "overlay" : "dir";
   pools_ = std::make_unique<storage::Pools>(
       storage::Pools::Context{*global_, *journal_, log_, drivers, directory.empty() ? "" : directory + "/storage-pools", driver});
-  volumes_ = std::make_unique<storage::CustomVolumes>(*global_, *journal_, *pools_);
+  volumes_ = std::make_unique<storage::CustomVolumes>(*global_, *journal_, *pools_, directory);
+  backups_ = std::make_unique<Backups>(*global_, *journal_, directory);
   images_ = std::make_unique<image::Store>(
       image::Store::Context{*global_, *journal_, log_, *pools_, *files_, helper_path("incus-unpack"), directory.empty() ? "" : directory + "/images"});
   instances_ = std::make_unique<instance::Manager>(instance::Manager::Context{
@@ -206,6 +207,9 @@ const char *feature_changed(const api::Row &row, const api::Request &q) {
   case R::volume_snapshot_patch:
   case R::volume_snapshot_post:
   case R::volume_snapshot_delete:
+  case R::volume_backups_post:
+  case R::volume_backup_post:
+  case R::volume_backup_delete:
     return q.path.at(1) == "custom" ? "features.storage.volumes" : nullptr;
   default:
     return nullptr;

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "api/door.hpp"
+#include "embed/backup_files.hpp"
 #include "embed/events.hpp"
 #include "embed/image_secrets.hpp"
 #include "embed/operations.hpp"
@@ -70,6 +71,20 @@ private:
   // images.cpp, image_sharing.cpp
   std::vector<ImageInfo> public_images(const std::string &project);
   ImageInfo visible_image(const api::Request &q, const std::string &name);
+  // backups.cpp, backup_import.cpp
+  struct BackupSubject;
+  BackupSubject backup_subject(const api::Request &q);
+  api::Reply list_backups(api::Request &q);
+  api::Reply make_backup(api::Request &q);
+  api::Reply get_backup(api::Request &q, const std::string &name);
+  api::Reply rename_backup(api::Request &q, const std::string &name);
+  api::Reply remove_backup(api::Request &q, const std::string &name);
+  api::Reply export_backup(api::Request &q, const std::string &name);
+  void expire_backups(Time now);
+  std::vector<boost::json::value> instance_backups(const std::string &project, const std::string &name);
+  api::Reply import_instance(api::Request &q);
+  api::Reply import_volume(api::Request &q);
+  base::Fd backup_body(api::Request &q);
   bool open_with_secret(const std::string &project, const std::string &fingerprint, const std::string &secret);
   api::Reply image_from_source(api::Request &q, const boost::json::object &source);
   api::Reply publish_image(api::Request &q, bool snapshot, const std::string &source);
@@ -122,6 +137,7 @@ private:
   std::unique_ptr<image::Files> files_;
   std::unique_ptr<storage::Pools> pools_;
   std::unique_ptr<storage::CustomVolumes> volumes_;
+  std::unique_ptr<Backups> backups_;
   std::unique_ptr<image::Store> images_;
   std::unique_ptr<instance::Runtime> runtime_;
   mock::Runtime *mock_ = nullptr;

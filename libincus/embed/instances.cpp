@@ -113,6 +113,7 @@ api::Reply Engine::instances_get(api::Request &q) {
 }
 
 api::Reply Engine::instances_post(api::Request &q) {
+  if (q.stream("body") >= 0) return import_instance(q);
   auto r = api::from_json<InstanceCreate>(q.body);
   // As if it were not there.
   if (!r.source.project.empty() && r.source.server.empty() && !q.may_use(r.source.project)) base::fail(ErrorCode::not_found, "project {} not found", base::quoted(r.source.project));
@@ -142,7 +143,9 @@ api::Reply Engine::instance_get(api::Request &q) {
   f.snapshots = instances_->snapshots(q.project(), q.path[0]);
   auto tag = etag(i);
   f.info = std::move(i);
-  return {api::to_json_full(f), tag, {}};
+  auto v = api::to_json_full(f);
+  if (auto backups = instance_backups(q.project(), q.path[0]); !backups.empty()) v.get_object()["backups"] = json::array(backups.begin(), backups.end());
+  return {std::move(v), tag, {}};
 }
 
 api::Reply Engine::instance_put(api::Request &q) {

@@ -43,6 +43,11 @@ void Engine::run_minutes() {
   Time pruned{};
   for (;;) {
     try {
+      expire_backups(base::now());
+    } catch (const std::exception &e) {
+      log_.error("backups: {}", e.what());
+    }
+    try {
       run_image_tasks(base::now());
     } catch (const std::exception &e) {
       log_.error("images: {}", e.what());

@@ -218,6 +218,7 @@ api::Reply Engine::check_get(api::Request &) {
   pools_->check(problems);
   images_->check(problems);
   instances_->check(problems);
+  backups_->check(problems);
   return {json::object{{"problems", api::to_json(problems)}}, {}, {}};
 }
 

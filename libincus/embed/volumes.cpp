@@ -227,6 +227,7 @@ api::Reply Engine::pool_volumes_post(api::Request &q) {
 
 api::Reply Engine::pool_volumes_type_post(api::Request &q) {
   only_custom(type_of(q.path[1]), "create");
+  if (q.stream("body") >= 0) return import_volume(q);
   auto change = change_of(q.body);
   auto &o = q.body.get_object();
   auto text = [&](const json::object &from, const char *key) {

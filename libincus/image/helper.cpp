@@ -79,7 +79,7 @@ bool Job::take(const Progress &progress) {
     return true;
   case unpack::Op::data:
     data_ += arg(0);
-    if (data_.size() > unpack::max_metadata) base::fail(ErrorCode::internal, "the image helper sent too much");
+    if (data_.size() > (8 << 20)) base::fail(ErrorCode::internal, "the image helper sent too much");
     return true;
   case unpack::Op::done:
     done_ = true;

@@ -8,6 +8,7 @@
 #include "base/error.hpp"
 #include "base/names.hpp"
 #include "image/image.hpp"
+#include "image/yaml.hpp"
 
 namespace incus::image {
 
@@ -18,50 +19,55 @@ using base::quoted;
 constexpr std::size_t max_size = 1 << 20;
 constexpr int max_depth = 32;
 constexpr std::size_t max_nodes = 100'000;
+constexpr const char *own = "metadata.yaml";
 
 std::string line_of(const YAML::Mark &m) { return m.is_null() ? std::string("1") : std::to_string(m.line + 1); }
 
+[[noreturn]] void refuse_in(const char *what, const YAML::Mark &m, const std::string &text) { base::fail(ErrorCode::corrupt, "{} line {}: {}", what, line_of(m), text); }
 template <class... A> [[noreturn]] void refuse(const YAML::Mark &m, fmt::format_string<A...> f, A &&...a) {
-  base::fail(ErrorCode::corrupt, "metadata.yaml line {}: {}", line_of(m), fmt::format(f, std::forward<A>(a)...));
+  refuse_in(own, m, fmt::format(f, std::forward<A>(a)...));
 }
 
 /// Stops at what could grow beyond its text or nest without end.
 class Guard final : public YAML::EventHandler {
 public:
+  Guard(const char *what, std::size_t nodes) : what_(what), most_(nodes) {}
   void OnDocumentStart(const YAML::Mark &) override {}
   void OnDocumentEnd() override {}
   void OnNull(const YAML::Mark &m, YAML::anchor_t a) override { node(m, a); }
-  void OnAlias(const YAML::Mark &m, YAML::anchor_t) override { refuse(m, "aliases are not allowed"); }
+  void OnAlias(const YAML::Mark &m, YAML::anchor_t) override { refuse_in(what_, m, "aliases are not allowed"); }
   void OnScalar(const YAML::Mark &m, const std::string &, YAML::anchor_t a, const std::string &) override { node(m, a); }
   void OnSequenceStart(const YAML::Mark &m, const std::string &, YAML::anchor_t a, YAML::EmitterStyle::value) override { deeper(m, a); }
   void OnSequenceEnd() override { depth_--; }
   void OnMapStart(const YAML::Mark &m, const std::string &, YAML::anchor_t a, YAML::EmitterStyle::value) override { deeper(m, a); }
   void OnMapEnd() override { depth_--; }
   void OnAnchor(const YAML::Mark &m, const std::string &name) override {
-    if (!name.empty()) refuse(m, "anchors are not allowed");
+    if (!name.empty()) refuse_in(what_, m, "anchors are not allowed");
   }
 
 private:
   void node(const YAML::Mark &m, YAML::anchor_t a) {
-    if (a) refuse(m, "anchors are not allowed");
-    if (++nodes_ > max_nodes) refuse(m, "more than {} values", max_nodes);
+    if (a) refuse_in(what_, m, "anchors are not allowed");
+    if (++nodes_ > most_) refuse_in(what_, m, fmt::format("more than {} values", most_));
   }
   void deeper(const YAML::Mark &m, YAML::anchor_t a) {
     node(m, a);
-    if (++depth_ > max_depth) refuse(m, "nested deeper than {} levels", max_depth);
+    if (++depth_ > max_depth) refuse_in(what_, m, fmt::format("nested deeper than {} levels", max_depth));
   }
+  const char *what_;
+  std::size_t most_;
   int depth_ = 0;
   std::size_t nodes_ = 0;
 };
 
 /// yaml-cpp descends recursively into brackets and indentation before it tells of them: deep text is refused before it is parsed.
-void check_text(const std::string &yaml) {
-  if (yaml.size() > max_size) base::fail(ErrorCode::corrupt, "metadata.yaml is larger than {} bytes", max_size);
+void check_text(const char *what, const std::string &yaml, std::size_t most) {
+  if (yaml.size() > most) base::fail(ErrorCode::corrupt, "{} is larger than {} bytes", what, most);
   int line = 0, open = 0;
   std::size_t dashes = 0;
   bool at_start = true;
   for (char c : yaml) {
-    if (c == '\0') base::fail(ErrorCode::corrupt, "metadata.yaml line {}: a NUL byte", line + 1);
+    if (c == '\0') base::fail(ErrorCode::corrupt, "{} line {}: a NUL byte", what, line + 1);
     if (c == '\n') {
       line++;
       at_start = true;
@@ -74,7 +80,7 @@ void check_text(const std::string &yaml) {
     if (at_start && c != '-' && c != '?' && c != ':' && c != ' ' && c != '\t') at_start = false;
     // Brackets may stand in quoted text; nobody writes a thousand of them open.
     if (open > 1000 || dashes > static_cast<std::size_t>(max_depth) * 4)
-      base::fail(ErrorCode::corrupt, "metadata.yaml line {}: nested deeper than {} levels", line + 1, max_depth);
+      base::fail(ErrorCode::corrupt, "{} line {}: nested deeper than {} levels", what, line + 1, max_depth);
   }
 }
 
@@ -226,18 +232,24 @@ Metadata read(const YAML::Node &root) {
 
 } // namespace
 
-Metadata parse_metadata(const std::string &yaml) {
-  check_text(yaml);
+YAML::Node load_yaml(const char *what, const std::string &yaml, std::size_t most, std::size_t values) {
+  check_text(what, yaml, most);
   try {
-    {
-      std::istringstream in(yaml);
-      YAML::Parser parser(in);
-      Guard guard;
-      if (!parser.HandleNextDocument(guard)) base::fail(ErrorCode::corrupt, "metadata.yaml is empty");
-      Guard second;
-      if (parser.HandleNextDocument(second)) base::fail(ErrorCode::corrupt, "metadata.yaml holds more than one document");
-    }
-    return read(YAML::Load(yaml));
+    std::istringstream in(yaml);
+    YAML::Parser parser(in);
+    Guard guard(what, values);
+    if (!parser.HandleNextDocument(guard)) base::fail(ErrorCode::corrupt, "{} is empty", what);
+    Guard second(what, values);
+    if (parser.HandleNextDocument(second)) base::fail(ErrorCode::corrupt, "{} holds more than one document", what);
+    return YAML::Load(yaml);
+  } catch (const YAML::Exception &e) {
+    refuse_in(what, e.mark, e.msg);
+  }
+}
+
+Metadata parse_metadata(const std::string &yaml) {
+  try {
+    return read(load_yaml(own, yaml, max_size, max_nodes));
   } catch (const YAML::Exception &e) {
     refuse(e.mark, "{}", e.msg);
   }

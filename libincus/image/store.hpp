@@ -45,6 +45,7 @@ public:
   /// Stores what is said of an image beside its files; `cached`: it was fetched for an instance alone. `last_used`: none leaves it as it is.
   void settle(const db::ImageRow &row, const std::optional<ImageOrigin> &origin, bool cached, Time last_used);
   const std::string &scratch() const { return ctx_.scratch; }
+  const std::string &helper() const { return ctx_.helper; }
   void update(const std::string &project, const std::string &name, const ImageUpdate &to);
   void remove(const std::string &project, const std::string &name);
   /// Removes it if it is a cached one that nobody has used since then; false when it is not.

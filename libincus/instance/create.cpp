@@ -12,6 +12,7 @@
 #include "instance/keys.hpp"
 #include "instance/manager.hpp"
 #include "schema/schema.hpp"
+#include "storage/backup_place.hpp"
 #include "sys/fault.hpp"
 #include "sys/idmap.hpp"
 
@@ -118,7 +119,7 @@ void Manager::store_new(db::InstanceRow &row, const Root &root, const std::vecto
   ctx_.global.transaction([&] {
     auto fresh = row;
     fresh.id = db::insert_instance(ctx_.global, fresh);
-    db::insert_volume(ctx_.global, {row.project, row.name, root.pool, "", "", 0, row.created_at});
+    db::insert_volume(ctx_.global, db::VolumeRow{row.project, row.name, root.pool, "", "", 0, row.created_at});
     for (auto s : snapshots) {
       s.instance_id = fresh.id;
       db::insert_snapshot(ctx_.global, s);
@@ -202,6 +203,7 @@ void Manager::remove_traces(const std::string &store, std::int64_t id, const std
   unlink(store);
   if (!pool.empty() && !db::pools(ctx_.global, pool).empty()) ctx_.pools.driver(pool)->remove_volume({storage::VolumeType::container, store});
   if (id) ctx_.runtime.forget({id, store});
+  storage::BackupPlace::of_instance(ctx_.directory, store).remove_all();
   logs_.forget(store);
 }
 
@@ -268,6 +270,7 @@ void Manager::move_traces(const json::object &d, bool forward) {
   unlink(from);
   link(root);
   ctx_.runtime.rename({id, from}, {id, to});
+  storage::BackupPlace::of_instance(ctx_.directory, from).move_to(storage::BackupPlace::of_instance(ctx_.directory, to));
   logs_.rename(from, to);
 }
 

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "instance/manager.hpp"
 
+#include <algorithm>
 #include <boost/json.hpp>
+#include <iterator>
 
 #include "base/error.hpp"
 #include "base/names.hpp"
@@ -186,6 +188,9 @@ void Manager::check_expanded(const db::InstanceRow &row, const Expanded &e, bool
 }
 
 void Manager::event(const char *action, const std::string &project, const std::string &name, json::object context) {
+  static constexpr std::string_view changing[] = {"instance-created", "instance-updated", "instance-renamed", "instance-restored", "instance-started"};
+  if (std::find(std::begin(changing), std::end(changing), action) != std::end(changing) || std::string_view(action).starts_with("instance-snapshot-"))
+    keep_backup_file(project, name.substr(0, name.find('/')));
   if (ctx_.lifecycle) ctx_.lifecycle(action, "/1.0/instances/" + name + (project == "default" ? "" : "?project=" + project), project, std::move(context));
 }
 

@@ -17,6 +17,7 @@
 #include "db/records.hpp"
 #include "device/device.hpp"
 #include "image/store.hpp"
+#include "instance/backup_config.hpp"
 #include "instance/files.hpp"
 #include "instance/logs.hpp"
 #include "instance/runtime.hpp"
@@ -152,6 +153,23 @@ public:
   void remove_snapshot(const std::string &project, const std::string &name, const std::string &snapshot);
   void restore(const std::string &project, const std::string &name, const std::string &snapshot, const Report &report);
 
+  // Backups (backup.cpp, backup_import.cpp).
+  struct BackupWish {
+    bool alone = false;      ///< without snapshots
+    std::string compression; ///< as image::check_compression() gives it
+  };
+  void write_backup(const std::string &project, const std::string &name, const BackupWish &wish, int out, const Report &report);
+  BackupIndex read_index(int archive);
+  /// What can be refused before any work; makes of the index what the new instance is to be. `name` and `pool` empty: those of the backup.
+  void check_import(const std::string &project, BackupIndex &index, const std::string &name, const std::string &pool);
+  void import_backup(const BackupIndex &index, int archive, const Report &report);
+  /// An instance that a pool has and the store has not, as its backup.yaml tells. `snapshots`: those on disk.
+  void adopt(const std::string &project, const std::string &pool, BackupConfig config);
+  /// What backup.yaml of an instance's volume says; nothing when there is none.
+  static std::optional<BackupConfig> backup_file(storage::Driver &pool, const std::string &store);
+  /// Writes backup.yaml anew.
+  void keep_backup_file(const std::string &project, const std::string &name);
+
   // Life of the host (reconcile.cpp).
   /// After the journal was recovered: finds what runs. `same_boot`: false when the machine was restarted since.
   void reconcile(bool same_boot);
@@ -249,6 +267,8 @@ private:
   int ask_files(const db::InstanceRow &row, std::vector<std::string> args, int fd, bool write);
   void write_rendered(const db::InstanceRow &row, const std::string &target, const image::Template &t, const std::string &text);
   void snapshot_claimed(const std::string &project, const std::string &name, const SnapshotCreate &request, const Report &report);
+  BackupConfig backup_config(const db::InstanceRow &row, const Root &root, bool snapshots);
+  void insert_imported(db::InstanceRow &row, const std::string &pool, const BackupConfig &config);
   void must_run(const db::InstanceRow &row, const char *what);
   void must_not_run(const db::InstanceRow &row, const char *what);
   std::string next_snapshot_name(const db::InstanceRow &row, const Config &expanded);

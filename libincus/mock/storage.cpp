@@ -89,6 +89,10 @@ public:
     add(vol, copy_tree(snapshot ? from.snapshots.at(*snapshot) : from.tree));
   }
 
+  void create_from_backup(const VolumeRef &, bool, const std::function<void(int, int)> &) override { no_files(); }
+  std::string snapshot_place(const VolumeRef &, const std::string &) override { no_files(); }
+  storage::RootfsPlan snapshot_root(const VolumeRef &, const std::string &) override { no_files(); }
+
   void remove_volume(const VolumeRef &vol) override {
     std::lock_guard lock(mutex_);
     volumes_.erase(id(vol));
@@ -205,6 +209,8 @@ public:
 private:
   using Id = std::pair<VolumeType, std::string>;
   static Id id(const VolumeRef &v) { return {v.type, v.name}; }
+
+  [[noreturn]] void no_files() const { base::fail(ErrorCode::not_supported, "volumes of pool {} have no files: this is a test host in memory", base::quoted(pool_)); }
 
   [[noreturn]] void exists_already(const std::string &name) {
     base::fail(ErrorCode::already_exists, "volume {} of pool {} exists already", base::quoted(name), base::quoted(pool_));

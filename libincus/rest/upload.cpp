@@ -44,6 +44,8 @@ std::vector<std::pair<std::string, std::string>> pairs(const std::string &query)
   }
   return out;
 }
+/// Rows that make something of a backup instead of a description.
+bool is_backup(const api::Row &row) { return row.id == api::RowId::instances_post || row.id == api::RowId::pool_volumes_post || row.id == api::RowId::pool_volumes_type_post; }
 } // namespace
 
 json::object image_headers(const Head &head) {
@@ -66,6 +68,7 @@ json::object image_headers(const Head &head) {
 
 bool Upload::takes(const api::Row &row, const Head &head) {
   if (row.id == api::RowId::images_post) return !is_json(head);
+  if (is_backup(row)) return head.header("content-type") == "application/octet-stream";
   return row.id == api::RowId::instance_files_post || row.id == api::RowId::instance_templates_post;
 }
 
@@ -93,6 +96,8 @@ void Upload::start() {
       multipart_.emplace(b, Multipart::Handlers{[this](const Multipart::Part &p) { open_part(p.name); }, [this](std::string_view d) { write(d); }, [] {}});
     else
       open_part("image");
+  } else if (is_backup(*c_.routed_.row)) {
+    files_.push_back({"body", c_.server_.spool()});
   } else {
     int pair[2];
     if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) base::fail_errno(errno, "cannot make a socket pair for the request's body");
@@ -229,7 +234,7 @@ void Upload::spooled() {
   files_.clear();
   // A part alone is a whole image, whatever it was called.
   auto &s = c_.routed_.request.streams;
-  if (s.size() == 1) s[0].role = "image";
+  if (s.size() == 1 && s[0].role != "body") s[0].role = "image";
   c_.ask();
 }
 

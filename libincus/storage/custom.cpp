@@ -7,6 +7,7 @@
 #include "base/error.hpp"
 #include "base/names.hpp"
 #include "base/time.hpp"
+#include "storage/backup_place.hpp"
 
 namespace incus::storage {
 
@@ -32,7 +33,8 @@ void check_name(const std::string &name) {
 
 } // namespace
 
-CustomVolumes::CustomVolumes(db::Connection &global, db::Journal &journal, Pools &pools) : global_(global), journal_(journal), pools_(pools) {
+CustomVolumes::CustomVolumes(db::Connection &global, db::Journal &journal, Pools &pools, std::string state)
+    : global_(global), journal_(journal), pools_(pools), state_(std::move(state)) {
   journal_.on("volume", [this](const json::object &d) { recover(d); });
   journal_.on("volume.rename", [this](const json::object &d) { recover_rename(d); });
   journal_.on("volume.snapshot", [this](const json::object &d) { recover_snapshot(d); });
@@ -62,7 +64,7 @@ void CustomVolumes::create(const std::string &pool, const std::string &project, 
   auto driver = pools_.driver(pool);
   db::project_id(global_, project);
   std::lock_guard lock(mutex_);
-  if (db::volume(global_, pool, project, custom_type, name)) base::fail(ErrorCode::already_exists, "Volume by that name already exists: {} in pool {}", base::quoted(name), base::quoted(pool));
+  if (db::volume(global_, pool, project, custom_type, name) || claimed_.count(pool + "/" + store_name(project, name))) base::fail(ErrorCode::already_exists, "Volume by that name already exists: {} in pool {}", base::quoted(name), base::quoted(pool));
   auto data = where(pool, project, name);
   if (driver->exists(ref(data)))
     base::fail(ErrorCode::conflict, "cannot create volume {}: pool {} holds one of that name that is not in the store", base::quoted(name), base::quoted(pool));
@@ -86,6 +88,7 @@ void CustomVolumes::recover(const json::object &d) {
   // Creation and removal alike: what the store does not have goes from the disk.
   if (db::pools(global_, text(d, "pool")).empty() || exists(d)) return;
   pools_.driver(text(d, "pool"))->remove_volume(ref(d));
+  BackupPlace::of_volume(state_, text(d, "pool"), ref(d).name).remove_all();
 }
 
 void CustomVolumes::remove(const std::string &pool, const std::string &project, const std::string &name) {
@@ -110,6 +113,7 @@ void CustomVolumes::rename(const std::string &pool, const std::string &project, 
     base::fail(ErrorCode::conflict, "cannot rename volume {}: pool {} holds {}, which is not in the store", base::quoted(name), base::quoted(pool), base::quoted(new_name));
   db::Intent intent(journal_, "volume.rename", data);
   pools_.driver(pool)->rename(ref(project, name), ref(project, new_name).name);
+  BackupPlace::of_volume(state_, pool, ref(project, name).name).move_to(BackupPlace::of_volume(state_, pool, ref(project, new_name).name));
   global_.transaction([&] {
     global_.exec("UPDATE storage_volumes SET name = ? WHERE id = ?", {new_name, v.id});
   });
@@ -122,6 +126,7 @@ void CustomVolumes::recover_rename(const json::object &d) {
   auto driver = pools_.driver(text(d, "pool"));
   if (exists(d)) std::swap(from, to);
   if (driver->exists(from)) driver->rename(from, to.name);
+  BackupPlace::of_volume(state_, text(d, "pool"), from.name).move_to(BackupPlace::of_volume(state_, text(d, "pool"), to.name));
 }
 
 SnapshotOps &CustomVolumes::snapshots(const std::string &pool) {

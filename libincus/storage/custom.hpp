@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Volumes that users make for themselves: rules, records and recovery over a driver.
 #pragma once
+#include <functional>
+#include <mutex>
+#include <set>
 #include <string>
+#include <vector>
 
 #include "db/volumes.hpp"
 #include "storage/pools.hpp"
@@ -10,7 +14,8 @@ namespace incus::storage {
 
 class CustomVolumes {
 public:
-  CustomVolumes(db::Connection &global, db::Journal &journal, Pools &pools);
+  /// `state`: the state directory, where backups are; empty in memory.
+  CustomVolumes(db::Connection &global, db::Journal &journal, Pools &pools, std::string state = {});
 
   /// Where a volume is called in a pool: always with its project.
   static std::string store_name(const std::string &project, const std::string &name) { return project + "_" + name; }
@@ -29,6 +34,18 @@ public:
   void rename_snapshot(const db::VolumeFull &volume, const std::string &name, const std::string &new_name);
   void remove_snapshot(const db::VolumeFull &volume, const std::string &name);
 
+  // Backups (custom_backup.cpp).
+  struct Place {
+    std::string name;      ///< of the snapshot; empty: the volume
+    std::string directory; ///< on this host
+  };
+  /// Where volume and snapshots are, snapshots first.
+  void with_places(const db::VolumeFull &volume, bool snapshots, const std::function<void(const std::vector<Place> &)> &use);
+  /// `volume` and its snapshots, filled by `fill` (storage/driver.hpp).
+  void create_from_backup(const db::VolumeFull &volume, const std::vector<db::VolumeSnapshotRow> &snapshots, const std::function<void(int dirfd, int snapshots)> &fill);
+  /// Rows for a volume that is on the pool already.
+  void adopt(const db::VolumeFull &volume, const std::vector<db::VolumeSnapshotRow> &snapshots);
+
   /// What may stand in a volume's configuration; throws invalid_argument. `instance`: of an instance's root.
   static void validate(const std::string &name, const Config &config, bool instance);
 
@@ -43,7 +60,9 @@ private:
   db::Connection &global_;
   db::Journal &journal_;
   Pools &pools_;
+  std::string state_;
   std::mutex mutex_; ///< one change at a time
+  std::set<std::string> claimed_; ///< POOL/STORE_NAME of those that are being made outside of the lock
 };
 
 } // namespace incus::storage

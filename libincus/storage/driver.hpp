@@ -57,6 +57,10 @@ public:
   virtual void create_from_image(const VolumeRef &vol, const VolumeRef &image, const Progress &progress) = 0;
   /// An instance's root from another instance volume of this pool, or from a snapshot of it.
   virtual void create_copy(const VolumeRef &vol, const VolumeRef &source, const std::optional<std::string> &snapshot, const Progress &progress) = 0;
+  /// An instance's or custom volume from a backup. `fill` gets a descriptor of the new volume's empty directory, which it fills as that of an image (an
+  /// instance's) or with what the user keeps there, and, with `snapshots`, one of a directory in which it makes such a one for each, else -1. Everything
+  /// is removed again when fill throws.
+  virtual void create_from_backup(const VolumeRef &vol, bool snapshots, const std::function<void(int dirfd, int snapshots)> &fill) = 0;
   /// Idempotent: a volume or part of one that is not there is no error. Snapshots go with it.
   virtual void remove_volume(const VolumeRef &vol) = 0;
   /// With its snapshots. Idempotent: done already is no error.
@@ -89,6 +93,9 @@ public:
   /// Makes a snapshot of `vol` that is a copy of a snapshot of the same name of `source`, in this pool.
   virtual void copy(const VolumeRef &vol, const VolumeRef &source, const std::string &snapshot, const Progress &progress) = 0;
   virtual std::uint64_t usage(const VolumeRef &vol, const std::string &snapshot) = 0;
+  /// Where the snapshot's directory is on this host, and how the root in an instance's is put together to be read.
+  virtual std::string snapshot_place(const VolumeRef &vol, const std::string &snapshot) = 0;
+  virtual RootfsPlan snapshot_root(const VolumeRef &vol, const std::string &snapshot) = 0;
   /// Restore in two steps around the caller's commit. prepare() makes the new root beside the old one; it may be
   /// repeated and undone by abandon(). commit() swaps and drops the old root; it is idempotent and can be repeated after a
   /// crash until it returns.

@@ -131,6 +131,30 @@ void Pools::recover_create(const json::object &data) {
   driver_info(std::string(data.at("driver").as_string())).open({name, directory_of(name, config), config, &ctx_.log})->remove();
 }
 
+std::shared_ptr<Driver> Pools::open_unknown(const std::string &name, const std::string &driver, Config config) {
+  base::PoolName::parse(name);
+  // Where pools are by themselves is not said in their rows.
+  if (auto it = config.find("source"); it != config.end() && it->second == ctx_.directory + "/" + name) config.erase(it);
+  auto &info = driver_info(driver);
+  info.validate(config);
+  return info.open({name, directory_of(name, config), config, &ctx_.log});
+}
+
+void Pools::adopt(const std::string &name, const std::string &driver, const std::string &description, Config config) {
+  db::PoolRow row;
+  row.name = base::PoolName::parse(name).str();
+  row.driver = driver;
+  row.description = description;
+  if (auto it = config.find("source"); it != config.end() && it->second == ctx_.directory + "/" + name) config.erase(it);
+  row.config = std::move(config);
+  row.state = 1;
+  auto d = open_unknown(name, driver, row.config);
+  d->create(); // what is missing of its directories
+  ctx_.global.transaction([&] { db::insert_pool(ctx_.global, row); });
+  std::lock_guard lock(mutex_);
+  open_[name] = d;
+}
+
 void Pools::update(const std::string &name, const StoragePoolUpdate &to) {
   auto rows = db::pools(ctx_.global, name);
   if (rows.empty()) base::fail(ErrorCode::not_found, "storage pool {} not found", base::quoted(name));

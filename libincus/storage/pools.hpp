@@ -37,6 +37,10 @@ public:
 
   /// The open driver; throws not_found.
   std::shared_ptr<Driver> driver(const std::string &pool);
+  /// One that has no row: for who looks what lies in it. Throws invalid_argument for a driver or configuration that cannot be.
+  std::shared_ptr<Driver> open_unknown(const std::string &name, const std::string &driver, Config config);
+  /// Gives such a one a row; `config` as info() shows it.
+  void adopt(const std::string &name, const std::string &driver, const std::string &description, Config config);
   /// The pool's directory; empty in memory.
   std::string directory(const std::string &pool);
   std::vector<std::string> driver_names() const;

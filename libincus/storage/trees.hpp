@@ -36,6 +36,7 @@ public:
   void create_image(const VolumeRef &image, const std::function<void(int dirfd)> &fill) override;
   void create_from_image(const VolumeRef &vol, const VolumeRef &image, const Progress &progress) override;
   void create_copy(const VolumeRef &vol, const VolumeRef &source, const std::optional<std::string> &snapshot, const Progress &progress) override;
+  void create_from_backup(const VolumeRef &vol, bool snapshots, const std::function<void(int dirfd, int snapshots)> &fill) override;
   void remove_volume(const VolumeRef &vol) override;
   void rename(const VolumeRef &vol, const std::string &new_name) override;
   std::uint64_t usage(const VolumeRef &vol) override;
@@ -50,6 +51,7 @@ public:
   void rename(const VolumeRef &vol, const std::string &snapshot, const std::string &new_name) override;
   std::vector<std::string> list(const VolumeRef &vol) override;
   std::uint64_t usage(const VolumeRef &vol, const std::string &snapshot) override;
+  std::string snapshot_place(const VolumeRef &vol, const std::string &snapshot) override;
   void restore_prepare(const VolumeRef &vol, const std::string &snapshot, const Progress &progress) override;
   void restore_commit(const VolumeRef &vol) override;
   void restore_abandon(const VolumeRef &vol) override;
@@ -66,6 +68,8 @@ protected:
   virtual void fill_from_image(int dirfd, int image, const VolumeRef &ref, const Progress &progress) = 0;
   /// Makes what a volume that can be started has and a snapshot has not; may be repeated.
   virtual void finish_root(int) {}
+  /// Makes the driver's root of a rootfs/ that came from a backup.
+  virtual void take_root(int dirfd) = 0;
   /// Images that are there but not the store's any more.
   virtual bool image_hidden(int /*images*/, const std::string & /*name*/) { return false; }
   /// Before an image is removed: false keeps it.

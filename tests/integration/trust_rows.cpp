@@ -116,6 +116,12 @@ std::vector<Decision> decisions() {
       {"PATCH", "/1.0/instances/{name}/snapshots/{snapshot}", A::project, 403, {R"({"expires_at":"2001-01-01T00:00:00Z"})"}},
       {"POST", "/1.0/instances/{name}/snapshots/{snapshot}", A::project, 403, rename},
       {"DELETE", "/1.0/instances/{name}/snapshots/{snapshot}", A::project},
+      {"GET", "/1.0/instances/{name}/backups", A::project},
+      {"POST", "/1.0/instances/{name}/backups", A::project, 403, {R"({"name":"taken"})"}},
+      {"GET", "/1.0/instances/{name}/backups/{backup}", A::project},
+      {"POST", "/1.0/instances/{name}/backups/{backup}", A::project, 403, rename},
+      {"DELETE", "/1.0/instances/{name}/backups/{backup}", A::project},
+      {"GET", "/1.0/instances/{name}/backups/{backup}/export", A::project},
       {"GET", "/1.0/images", A::anyone, 200, {}, {}, true},
       {"POST", "/1.0/images", A::project, 403,
        {R"({"source":{"type":"instance","name":"{instance}"}})", R"({"source":{"type":"instance","name":"{instance}","project":"{project}"}})", R"({"source":{"type":"snapshot","name":"{instance}/{snapshot}"}})",
@@ -177,6 +183,12 @@ std::vector<Decision> decisions() {
       {"PATCH", path(volume + "/snapshots/{snapshot}"), A::project, 403, change},
       {"POST", path(volume + "/snapshots/{snapshot}"), A::project, 403, rename},
       {"DELETE", path(volume + "/snapshots/{snapshot}"), A::project},
+      {"GET", path(volume + "/backups"), A::project},
+      {"POST", path(volume + "/backups"), A::project, 403, {R"({"name":"taken"})"}},
+      {"GET", path(volume + "/backups/{backup}"), A::project},
+      {"POST", path(volume + "/backups/{backup}"), A::project, 403, rename},
+      {"DELETE", path(volume + "/backups/{backup}"), A::project},
+      {"GET", path(volume + "/backups/{backup}/export"), A::project},
       {"GET", path(pools + "/buckets"), A::project, 403, {}, {}, true},
       {"GET", "/1.0/operations", A::trusted, 403, {}, {}, true},
       {"GET", "/1.0/operations/{id}", A::trusted},
@@ -218,6 +230,7 @@ std::string path_of(const Decision &d, Names names) {
                                                   : "pool"];
   if (under("certificates")) names["fingerprint"] = names["client"];
   if (under("storage-pools")) names["snapshot"] = names["volume_snapshot"];
+  names["backup"] = "b0"; // a host in memory keeps none: whose the instance or volume is must not show
   if (p.find("exec-output") != p.npos) names["file"] = names["output"];
   return fill(p, names);
 }
@@ -491,9 +504,9 @@ TEST_CASE("rows of the API and an administrator, over the network and by the soc
     }
     CHECK_MESSAGE(a.status != 403, a.text);
     CHECK_MESSAGE((a.status < 500 || a.status == 501), a.text);
-    // Of a stopped instance, a file that is not there, and streams asked for without an upgrade.
+    // Of a stopped instance, a file or backup that is not there, and streams asked for without an upgrade.
     bool nothing_to_read = path.ends_with("/files") || path.ends_with("/templates") || path.ends_with("/sftp") || path.ends_with("/console") || path.ends_with("/ready") || path.ends_with("/websocket") ||
-                           path.ends_with("/{file}") || path.ends_with("/events");
+                           path.ends_with("/{file}") || path.ends_with("/events") || path.find("/{backup}") != path.npos;
     if (reads && !nothing_to_read) CHECK_MESSAGE(a.status == 200, a.text);
     if (!reads) CHECK_MESSAGE(a.status >= 400, a.text);
     // What stays open is not read to its end here.

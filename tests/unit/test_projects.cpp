@@ -210,8 +210,9 @@ TEST_CASE("server configuration: read, replaced, merged, refused") {
   CHECK(s.error("PATCH", "/1.0", {{"config", {{"instances.nic.host_name", "sideways"}}}}) == ErrorCode::invalid_argument);
   for (auto *fine : {"random", ""}) s.ask("PATCH", "/1.0", {{"config", {{"instances.nic.host_name", fine}}}});
   CHECK(s.error("PATCH", "/1.0", {{"config", {{"storage.images_volume", "p/v"}}}}) == ErrorCode::not_supported);
-  CHECK(s.error("PATCH", "/1.0", {{"config", {{"backups.compression_algorithm", "xz"}}}}) == ErrorCode::not_supported);
-  CHECK(s.error("POST", "/1.0/projects", {{"name", "x"}, {"config", {{"backups.compression_algorithm", "xz"}}}}) == ErrorCode::not_supported);
+  CHECK(s.error("PATCH", "/1.0", {{"config", {{"backups.compression_algorithm", "rar"}}}}) == ErrorCode::invalid_argument);
+  CHECK(s.error("POST", "/1.0/projects", {{"name", "x"}, {"config", {{"backups.compression_algorithm", "rar"}}}}) == ErrorCode::invalid_argument);
+  for (auto *fine : {"xz", "zstd -3", "none", ""}) s.ask("PATCH", "/1.0", {{"config", {{"backups.compression_algorithm", fine}}}});
   for (auto *bad : {"http://", "h:0", "gopher://h", "h h"}) CHECK(s.error("PATCH", "/1.0", {{"config", {{"core.proxy_https", bad}}}}) == ErrorCode::invalid_argument);
   CHECK(s.error("PATCH", "/1.0", {{"config", {{"core.proxy_http", "https://h"}}}}) == ErrorCode::not_supported);
   CHECK(s.last.find("core.proxy_http") != std::string::npos);

@@ -52,7 +52,16 @@ void write_all(int fd, const char *data, std::size_t size, std::int64_t at, cons
 
 } // namespace
 
-Writer::Writer(int root, std::string guest) : root_(root), guest_(std::move(guest)) {}
+Writer::Writer(int root, std::string guest, IdShift shift) : root_(root), guest_(std::move(guest)), shift_(std::move(shift)) {}
+
+uid_t Writer::user(archive_entry *entry) const { return shift_.user(static_cast<uid_t>(archive_entry_uid(entry))); }
+gid_t Writer::group(archive_entry *entry) const { return shift_.group(static_cast<gid_t>(archive_entry_gid(entry))); }
+
+Attributes Writer::attributes(archive_entry *entry, const std::string &path) {
+  auto out = attributes_of(entry, path, named_);
+  for (auto &[key, value] : out) shift_.attribute(key, value);
+  return out;
+}
 
 Writer::~Writer() {
   if (parent_ >= 0) ::close(parent_);
@@ -167,11 +176,11 @@ void Writer::regular(int parent, const std::string &name, const std::string &pat
     if (::ftruncate(fd, size) < 0) cannot(path, "set the size of");
   }
   // Order: a new owner drops set-id bits and capabilities, a mode drops nothing.
-  auto uid = static_cast<uid_t>(archive_entry_uid(entry));
-  auto gid = static_cast<gid_t>(archive_entry_gid(entry));
+  auto uid = user(entry);
+  auto gid = group(entry);
   if (!plain && (uid || gid) && ::fchown(fd, uid, gid) < 0) cannot(path, "set the owner of");
   if ((mode & 07000) && ::fchmod(fd, mode) < 0) cannot(path, "set the mode of");
-  if (!plain) set_attributes(fd, attributes_of(entry, path, named_), path);
+  if (!plain) set_attributes(fd, attributes(entry, path), path);
   timespec times[2];
   times_of(entry, times);
   if (::futimens(fd, times) < 0) cannot(path, "set the time of");
@@ -212,11 +221,12 @@ void Writer::special(int parent, const std::string &name, const std::string &pat
     r = make();
   }
   if (r < 0) cannot(path, "make");
-  auto uid = static_cast<uid_t>(archive_entry_uid(entry));
-  auto gid = static_cast<gid_t>(archive_entry_gid(entry));
+  auto uid = user(entry);
+  auto gid = group(entry);
   if ((uid || gid) && ::fchownat(parent, name.c_str(), uid, gid, AT_SYMLINK_NOFOLLOW) < 0) cannot(path, "set the owner of");
   if (type != AE_IFLNK && (perm & 07000) && ::fchmodat(parent, name.c_str(), perm, 0) < 0) cannot(path, "set the mode of");
-  Attributes attributes = attributes_of(entry, path, named_);
+  Attributes own = attributes(entry, path);
+  auto &attributes = own;
   if (!attributes.empty()) {
     // There is no *at form; this program's working directory is its own.
     if (::fchdir(parent) < 0) cannot(path, "reach");
@@ -235,13 +245,13 @@ void Writer::directory(int parent, const std::string &name, const std::string &p
     make_way(parent, name, path, true);
     if (::mkdirat(parent, name.c_str(), 0700) < 0 && errno != EEXIST) cannot(path, "make directory");
   }
-  Directory d{path, static_cast<uid_t>(archive_entry_uid(entry)), static_cast<gid_t>(archive_entry_gid(entry)),
+  Directory d{path, user(entry), group(entry),
               static_cast<mode_t>(archive_entry_perm(entry) & 07777), {}, {}};
   if (plain) {
     d.uid = d.gid = 0;
     d.mode = 0755;
   } else {
-    d.attributes = attributes_of(entry, path, named_);
+    d.attributes = attributes(entry, path);
   }
   times_of(entry, d.times);
   directories_.push_back(std::move(d));

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "helper/unpack/attributes.hpp"
+#include "helper/unpack/id_shift.hpp"
 #include "helper/unpack/scan.hpp"
 
 namespace incus::unpack {
@@ -16,7 +17,8 @@ namespace incus::unpack {
 class Writer {
 public:
   /// Paths are taken below `root`, which must be empty and stays the caller's; `guest` is where the guest's own root is below it, "" or "rootfs/".
-  Writer(int root, std::string guest);
+  /// `shift`: from the owners that entries have to those they get.
+  Writer(int root, std::string guest, IdShift shift = {});
   ~Writer();
   Writer(const Writer &) = delete;
   Writer &operator=(const Writer &) = delete;
@@ -47,8 +49,13 @@ private:
   void named_acls();
   std::string text_of(const std::string &path);
 
+  Attributes attributes(archive_entry *entry, const std::string &path);
+  uid_t user(archive_entry *entry) const;
+  gid_t group(archive_entry *entry) const;
+
   int root_;
   std::string guest_;
+  IdShift shift_;
   int parent_ = -1;
   std::string parent_path_;
   std::vector<Directory> directories_;

@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "helper/protocol.hpp"
+#include "helper/unpack/backup.hpp"
 #include "helper/unpack/common.hpp"
 #include "helper/unpack/extract.hpp"
 #include "helper/unpack/pack.hpp"
@@ -165,6 +166,81 @@ void do_publish(const helper::Message &m) {
   reply(Op::done, {"", "", ""});
 }
 
+std::string text_of(int fd) {
+  std::string out(size_of(fd), '\0');
+  for (std::size_t at = 0; at < out.size();) {
+    ssize_t n = ::pread(fd, out.data() + at, out.size() - at, static_cast<off_t>(at));
+    if (n <= 0) fail("internal", "a malformed request");
+    at += static_cast<std::size_t>(n);
+  }
+  return out;
+}
+
+void do_backup(const std::vector<int> &fds) {
+  auto plan = plan_from(text_of(fds[1]));
+  ::close(fds[1]);
+  Progress progress;
+  pack_backup(plan, fds[0], sock, [&](std::uint64_t n) { progress.at(n); }, processors());
+  reply(Op::done, {"", "", ""});
+}
+
+void do_index(const std::vector<int> &fds) {
+  enter(-1, true);
+  drop_privileges(Keep::nothing);
+  die_with(sock);
+  Progress progress;
+  progress.expect(size_of(fds[0]));
+  std::string text;
+  auto how = compression_of(fds[0]);
+  // It comes first: nothing is read ahead.
+  FileStream file(fds[0]);
+  auto plain = decoder(how, file);
+  DirectBlocks blocks(*plain);
+  text = index_of(blocks, Limits(), [&] { progress.at(file.done()); });
+  for (std::size_t at = 0; at < text.size(); at += 64 * 1024) reply(Op::data, {text.substr(at, 64 * 1024)});
+  reply(Op::done, {"", name_of(how), ""});
+}
+
+/// "PART,RANGE,RANGE..." a line.
+std::vector<BackupShifts> shifts_of(const std::string &text) {
+  std::vector<BackupShifts> out;
+  for (std::size_t at = 0; at < text.size();) {
+    auto end = std::min(text.find('\n', at), text.size());
+    BackupShifts s;
+    bool first = true;
+    for (std::size_t from = at; from <= end;) {
+      auto cut = std::min(text.find(',', from), end);
+      auto word = text.substr(from, cut - from);
+      if (first)
+        s.part = word;
+      else
+        s.ids.push_back(word);
+      first = false;
+      from = cut + 1;
+    }
+    out.push_back(std::move(s));
+    at = end + 1;
+  }
+  return out;
+}
+
+void do_restore(const std::vector<int> &fds, bool tree) {
+  auto shifts = shifts_of(text_of(fds[1]));
+  ::close(fds[1]);
+  int to = fds[2], beside = fds.size() > 3 ? fds[3] : -1;
+  Progress progress;
+  progress.expect(size_of(fds[0]));
+  enter(to, beside);
+  ::close(to);
+  if (beside >= 0) ::close(beside);
+  drop_privileges(Keep::write);
+  die_with(sock);
+  int volume = open_below(AT_FDCWD, "/volume"), snapshots = beside < 0 ? -1 : open_below(AT_FDCWD, "/snapshots");
+  if (volume < 0 || (beside >= 0 && snapshots < 0)) fail_errno(errno, "cannot open the target");
+  with_blocks(fds[0], progress, 0, [&](Blocks &b, auto step) { extract_backup(b, tree, Limits(), volume, snapshots, shifts, step); });
+  reply(Op::done, {"", "", ""});
+}
+
 void serve(const helper::Message &m) {
   auto need = [&](std::size_t least, std::size_t most) {
     if (m.fds.size() < least || m.fds.size() > most) fail("internal", "a request came with " + std::to_string(m.fds.size()) + " descriptors");
@@ -174,6 +250,9 @@ void serve(const helper::Message &m) {
   case Op::unpack: need(2, 3); return do_unpack(m.fds, !m.args.empty() && m.args[0] == "squashfs");
   case Op::pack: need(2, 2); return do_pack(m.fds);
   case Op::publish: need(2, 2); return do_publish(m);
+  case Op::backup: need(2, 2); return do_backup(m.fds);
+  case Op::index: need(1, 1); return do_index(m.fds);
+  case Op::restore: need(3, 4); return do_restore(m.fds, !m.args.empty() && m.args[0] == "tree");
   default: fail("internal", "unknown request " + std::to_string(m.op));
   }
 }

@@ -8,14 +8,15 @@
 #include <cstring>
 #include <dirent.h>
 #include <fcntl.h>
-#include <map>
 #include <memory>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
+#include <ctime>
 #include <unistd.h>
 
 #include "helper/unpack/attributes.hpp"
+#include "helper/unpack/packer.hpp"
 
 namespace incus::unpack {
 
@@ -30,65 +31,47 @@ struct OwnFd {
   }
 };
 
-class Packer {
-public:
-  Packer(int out, const std::function<void(std::uint64_t)> &written, const std::string &compression) : out_(out), written_(written), archive_(archive_write_new()), buffer_(256 * 1024) {
-    archive_write_set_format_pax(archive_);
-    archive_write_set_options(archive_, "xattrheader=SCHILY");
-    archive_write_set_bytes_per_block(archive_, 64 * 1024);
-    archive_write_set_bytes_in_last_block(archive_, compression.empty() ? 512 : 1);
-    if (!compression.empty()) compress(compression);
-    auto write = [](archive *a, void *self, const void *data, std::size_t n) -> la_ssize_t {
-      auto *p = static_cast<Packer *>(self);
-      ssize_t r;
-      do r = ::write(p->out_, data, n);
-      while (r < 0 && errno == EINTR);
-      if (r < 0) {
-        p->write_error_ = errno;
-        archive_set_error(a, errno, "output");
-        return -1;
-      }
-      p->total_ += static_cast<std::uint64_t>(r);
-      if (p->written_) p->written_(p->total_);
-      return r;
-    };
-    if (archive_write_open(archive_, this, nullptr, write, nullptr) != ARCHIVE_OK) broken(""); // the process ends then
-  }
-  ~Packer() { archive_write_free(archive_); }
+} // namespace
 
-  void add(int parent, const std::string &name, const std::string &path);
-  void finish() {
-    if (archive_write_close(archive_) != ARCHIVE_OK) broken("");
-  }
+Packer::Packer(Sink sink, Options options) : sink_(std::move(sink)), options_(std::move(options)), archive_(archive_write_new()), buffer_(256 * 1024) {
+  archive_write_set_format_pax(archive_);
+  archive_write_set_options(archive_, "xattrheader=SCHILY");
+  archive_write_set_bytes_per_block(archive_, 64 * 1024);
+  archive_write_set_bytes_in_last_block(archive_, options_.compression.empty() ? 512 : 1);
+  if (!options_.compression.empty()) compress(options_.compression);
+  auto write = [](archive *a, void *self, const void *data, std::size_t n) -> la_ssize_t {
+    auto *p = static_cast<Packer *>(self);
+    try {
+      p->sink_(data, n);
+    } catch (...) {
+      p->write_error_ = std::current_exception(); // no exception may cross the C library
+      archive_set_error(a, EIO, "output");
+      return -1;
+    }
+    return static_cast<la_ssize_t>(n);
+  };
+  if (archive_write_open(archive_, this, nullptr, write, nullptr) != ARCHIVE_OK) broken(""); // the process ends then
+}
 
-private:
-  void compress(const std::string &how) {
-    auto cut = how.find(' ');
-    auto name = how.substr(0, cut);
-    if (archive_write_add_filter_by_name(archive_, name.c_str()) < ARCHIVE_WARN) fail("not_supported", "compression by " + quoted(name) + " is not available");
-    if (name == "gzip") archive_write_set_filter_option(archive_, "gzip", "timestamp", nullptr);
-    if (name == "xz" || name == "zstd") archive_write_set_filter_option(archive_, name.c_str(), "threads", "2"); // where libarchive can
-    if (cut != how.npos && archive_write_set_filter_option(archive_, name.c_str(), "compression-level", how.c_str() + cut + 1) < ARCHIVE_WARN)
-      fail("invalid_argument", quoted(name) + " has no compression level " + quoted(how.substr(cut + 1)));
-  }
-  [[noreturn]] void broken(const std::string &path) {
-    if (write_error_) fail_errno(write_error_, "cannot write the archive");
-    const char *text = archive_error_string(archive_);
-    fail("internal", "cannot pack " + quoted(path) + ": " + (text ? text : "unknown error"));
-  }
-  void attributes(archive_entry *entry, int parent, const std::string &name, const std::string &path, int fd);
-  void holes(archive_entry *entry, int fd, std::int64_t size, const std::string &path);
-  void content(int fd, std::int64_t size, const std::string &path);
-  void children(int fd, const std::string &path);
+void Packer::finish() {
+  if (archive_write_close(archive_) != ARCHIVE_OK) broken("");
+}
 
-  int out_;
-  const std::function<void(std::uint64_t)> &written_;
-  struct archive *archive_;
-  std::vector<char> buffer_;
-  std::uint64_t total_ = 0;
-  int write_error_ = 0;
-  std::map<std::pair<dev_t, ino_t>, std::string> linked_;
-};
+void Packer::compress(const std::string &how) {
+  auto cut = how.find(' ');
+  auto name = how.substr(0, cut);
+  if (archive_write_add_filter_by_name(archive_, name.c_str()) < ARCHIVE_WARN) fail("not_supported", "compression by " + quoted(name) + " is not available");
+  if (name == "gzip") archive_write_set_filter_option(archive_, "gzip", "timestamp", nullptr);
+  if (name == "xz" || name == "zstd") archive_write_set_filter_option(archive_, name.c_str(), "threads", "2"); // where libarchive can
+  if (cut != how.npos && archive_write_set_filter_option(archive_, name.c_str(), "compression-level", how.c_str() + cut + 1) < ARCHIVE_WARN)
+    fail("invalid_argument", quoted(name) + " has no compression level " + quoted(how.substr(cut + 1)));
+}
+
+void Packer::broken(const std::string &path) {
+  if (write_error_) std::rethrow_exception(write_error_);
+  const char *text = archive_error_string(archive_);
+  fail("internal", "cannot pack " + quoted(path) + ": " + (text ? text : "unknown error"));
+}
 
 void Packer::attributes(archive_entry *entry, int parent, const std::string &name, const std::string &path, int fd) {
   std::vector<char> names(64 * 1024), value(64 * 1024);
@@ -103,8 +86,10 @@ void Packer::attributes(archive_entry *entry, int parent, const std::string &nam
     if (!kept_attribute(key)) continue;
     ssize_t size = fd >= 0 ? ::fgetxattr(fd, key.c_str(), value.data(), value.size()) : ::lgetxattr(name.c_str(), key.c_str(), value.data(), value.size());
     if (size < 0) cannot(path, "read an extended attribute of");
-    std::string_view text(value.data(), static_cast<std::size_t>(size));
-    if (key.starts_with("system.posix_acl_")) {
+    std::string kept(value.data(), static_cast<std::size_t>(size));
+    shift_.attribute(key, kept);
+    std::string_view text = kept;
+    if (key.starts_with("system.posix_acl_") && !options_.acls_as_kept) {
       if (!add_acl(entry, text, key.ends_with("default"))) fail("not_supported", "the ACL of " + quoted(path) + " has an unknown form");
     } else {
       archive_entry_xattr_add_entry(entry, key.c_str(), text.data(), text.size());
@@ -134,6 +119,7 @@ void Packer::content(int fd, std::int64_t size, const std::string &path) {
     ssize_t n = ::pread(fd, buffer_.data(), static_cast<std::size_t>(std::min<std::int64_t>(size - at, static_cast<std::int64_t>(buffer_.size()))), at);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) cannot(path, "read");
+    if (n == 0 && options_.live) return; // the rest is zeros
     if (n == 0) fail("conflict", quoted(path) + " became shorter while it was read");
     if (archive_write_data(archive_, buffer_.data(), static_cast<std::size_t>(n)) < 0) broken(path);
     at += n;
@@ -160,9 +146,26 @@ void Packer::children(int fd, const std::string &path) {
   for (auto &n : names) add(fd, n, path + "/" + n);
 }
 
+void Packer::fill(archive_entry *entry, const struct stat &st, const std::string &path) {
+  archive_entry_set_pathname(entry, path.c_str());
+  archive_entry_set_mode(entry, st.st_mode);
+  archive_entry_set_uid(entry, shift_.user(st.st_uid));
+  archive_entry_set_gid(entry, shift_.group(st.st_gid));
+  archive_entry_set_mtime(entry, st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
+  archive_entry_set_size(entry, S_ISREG(st.st_mode) ? st.st_size : 0);
+  if (S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode)) {
+    archive_entry_set_rdevmajor(entry, ::major(st.st_rdev));
+    archive_entry_set_rdevminor(entry, ::minor(st.st_rdev));
+  }
+}
+
 void Packer::add(int parent, const std::string &name, const std::string &path) {
   struct stat st;
-  if (::fstatat(parent, name.c_str(), &st, AT_SYMLINK_NOFOLLOW) < 0) cannot(path, "read");
+  auto vanished = [&] { return options_.live && (errno == ENOENT || errno == ELOOP || errno == ENOTDIR); };
+  if (::fstatat(parent, name.c_str(), &st, AT_SYMLINK_NOFOLLOW) < 0) {
+    if (vanished()) return;
+    cannot(path, "read");
+  }
   if (S_ISSOCK(st.st_mode)) return; // a tar cannot hold one; its server makes it again
   OwnFd file{-1};
   if (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)) {
@@ -170,21 +173,16 @@ void Packer::add(int parent, const std::string &name, const std::string &path) {
     file.fd = ::openat(parent, name.c_str(), flags | O_NOATIME);
     if (file.fd < 0 && errno == EPERM) file.fd = ::openat(parent, name.c_str(), flags);
     mode_t type = st.st_mode & S_IFMT;
+    if (file.fd < 0 && vanished()) return;
     if (file.fd < 0 || ::fstat(file.fd, &st) < 0) cannot(path, "open");
-    if ((st.st_mode & S_IFMT) != type) fail("conflict", quoted(path) + " changed while it was read");
+    if ((st.st_mode & S_IFMT) != type) {
+      if (options_.live) return;
+      fail("conflict", quoted(path) + " changed while it was read");
+    }
   }
   std::unique_ptr<archive_entry, void (*)(archive_entry *)> owner(archive_entry_new(), archive_entry_free);
   archive_entry *entry = owner.get();
-  archive_entry_set_pathname(entry, path.c_str());
-  archive_entry_set_mode(entry, st.st_mode);
-  archive_entry_set_uid(entry, st.st_uid);
-  archive_entry_set_gid(entry, st.st_gid);
-  archive_entry_set_mtime(entry, st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
-  archive_entry_set_size(entry, S_ISREG(st.st_mode) ? st.st_size : 0);
-  if (S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode)) {
-    archive_entry_set_rdevmajor(entry, ::major(st.st_rdev));
-    archive_entry_set_rdevminor(entry, ::minor(st.st_rdev));
-  }
+  fill(entry, st, path);
   bool link = false;
   if (!S_ISDIR(st.st_mode) && st.st_nlink > 1) {
     auto [at, fresh] = linked_.try_emplace({st.st_dev, st.st_ino}, path);
@@ -197,6 +195,7 @@ void Packer::add(int parent, const std::string &name, const std::string &path) {
   if (!link && S_ISLNK(st.st_mode)) {
     std::string target(4096, '\0');
     ssize_t n = ::readlinkat(parent, name.c_str(), target.data(), target.size());
+    if (n < 0 && vanished()) return;
     if (n < 0) cannot(path, "read");
     target.resize(static_cast<std::size_t>(n));
     archive_entry_set_symlink(entry, target.c_str());
@@ -209,7 +208,38 @@ void Packer::add(int parent, const std::string &name, const std::string &path) {
   if (S_ISDIR(st.st_mode)) children(file.fd, path);
 }
 
-} // namespace
+void Packer::add_directory(int fd, const std::string &path) {
+  struct stat st {};
+  st.st_mode = S_IFDIR | 0755;
+  if (fd >= 0 && ::fstat(fd, &st) < 0) cannot(path, "read");
+  std::unique_ptr<archive_entry, void (*)(archive_entry *)> entry(archive_entry_new(), archive_entry_free);
+  fill(entry.get(), st, path);
+  if (fd >= 0) attributes(entry.get(), -1, "", path, fd);
+  if (archive_write_header(archive_, entry.get()) < ARCHIVE_WARN || archive_write_finish_entry(archive_) < ARCHIVE_WARN) broken(path);
+}
+
+void Packer::add_text(const std::string &path, const std::string &text, mode_t mode) {
+  std::unique_ptr<archive_entry, void (*)(archive_entry *)> entry(archive_entry_new(), archive_entry_free);
+  struct stat st {};
+  st.st_mode = S_IFREG | mode;
+  st.st_size = static_cast<off_t>(text.size());
+  st.st_mtim.tv_sec = ::time(nullptr);
+  fill(entry.get(), st, path);
+  if (archive_write_header(archive_, entry.get()) < ARCHIVE_WARN) broken(path);
+  if (!text.empty() && archive_write_data(archive_, text.data(), text.size()) < 0) broken(path);
+  if (archive_write_finish_entry(archive_) < ARCHIVE_WARN) broken(path);
+}
+
+void write_all(int fd, const void *data, std::size_t size) {
+  auto *at = static_cast<const char *>(data);
+  while (size) {
+    ssize_t n = ::write(fd, at, size);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) fail_errno(errno, "cannot write the archive");
+    at += n;
+    size -= static_cast<std::size_t>(n);
+  }
+}
 
 void pack(int directory, int out, const std::function<void(std::uint64_t)> &written, const std::string &compression) {
   struct stat st;
@@ -218,7 +248,14 @@ void pack(int directory, int out, const std::function<void(std::uint64_t)> &writ
   if (look("rootfs") != S_IFDIR) fail("invalid_argument", "the image directory holds no directory rootfs");
   mode_t templates = look("templates");
   if (templates && templates != S_IFDIR) fail("invalid_argument", "\"templates\" in the image directory is not a directory");
-  Packer packer(out, written, compression);
+  std::uint64_t total = 0;
+  Packer packer(
+      [&](const void *data, std::size_t n) {
+        write_all(out, data, n);
+        total += n;
+        if (written) written(total);
+      },
+      {false, false, compression});
   packer.add(directory, "metadata.yaml", "metadata.yaml");
   packer.add(directory, "rootfs", "rootfs");
   if (templates) packer.add(directory, "templates", "templates");

@@ -11,4 +11,7 @@ namespace incus::unpack {
 /// "gzip" or "zstd 7".
 void pack(int directory, int out, const std::function<void(std::uint64_t)> &written, const std::string &compression = {});
 
+/// Throws Failure.
+void write_all(int fd, const void *data, std::size_t size);
+
 } // namespace incus::unpack

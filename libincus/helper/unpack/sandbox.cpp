@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/mount.h>
+#include <linux/openat2.h>
 #include <poll.h>
 #include <sched.h>
 #include <sys/mount.h>
@@ -176,6 +177,81 @@ void enter(const Composition &c) {
   if (::setns(ns, CLONE_NEWUSER) < 0) cannot("take the guest's ids");
   ::close(ns);
   if (auto problem = become_root(); !problem.empty()) fail("internal", problem);
+}
+
+int open_below(int dir, const std::string &path, bool only_path) {
+  open_how how{};
+  how.flags = static_cast<std::uint64_t>(only_path ? O_PATH : O_RDONLY) | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+  how.resolve = (dir == AT_FDCWD ? 0 : RESOLVE_BENEATH) | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
+  return static_cast<int>(::syscall(SYS_openat2, dir, path.c_str(), &how, sizeof how));
+}
+
+namespace {
+constexpr std::uint64_t guarded = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+
+void small_root(const std::string &at) {
+  if (::mount("none", at.c_str(), "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0755,size=4m") < 0) cannot("mount a tmpfs");
+}
+void close_root(const std::string &at) {
+  if (::mount(nullptr, at.c_str(), nullptr, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) < 0) cannot("mount a tmpfs");
+  make_root_of(at.c_str());
+}
+void make_directory(const std::string &path) {
+  if (::mkdir(path.c_str(), 0755) < 0) cannot("prepare a root");
+}
+} // namespace
+
+void enter(const std::string &pool, const std::vector<Layers> &layers) {
+  if (::unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC) < 0) cannot("make namespaces");
+  if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) < 0) cannot("make mounts private");
+  // Opened here: what stands for a layer must be of this namespace.
+  int dir = ::open(pool.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (dir < 0) fail_errno(errno, "cannot open the storage pool's directory " + quoted(pool));
+  std::string at = place();
+  small_root(at);
+  for (auto *d : {"/pool", "/layers"}) make_directory(at + d);
+  for (std::size_t i = 0; i < layers.size(); i++) {
+    if (layers[i].upper.empty()) continue;
+    int low = open_below(dir, layers[i].lower, true), up = low < 0 ? -1 : open_below(dir, layers[i].upper, true);
+    if (up < 0) fail_errno(errno, "cannot open a layer of " + quoted(layers[i].upper));
+    char options[128];
+    std::snprintf(options, sizeof options, "lowerdir=/proc/self/fd/%d:/proc/self/fd/%d", up, low);
+    auto to = at + "/layers/" + std::to_string(i);
+    make_directory(to);
+    if (::mount("overlay", to.c_str(), "overlay", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, options) < 0) cannot("put layers together");
+    ::close(low);
+    ::close(up);
+  }
+  int tree = sys_open_tree(dir, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | AT_RECURSIVE);
+  if (tree < 0) cannot("clone the pool's mount");
+  restrict_tree(tree, guarded | MOUNT_ATTR_RDONLY);
+  attach(tree, (at + "/pool").c_str());
+  ::close(tree);
+  ::close(dir);
+  close_root(at);
+}
+
+void enter(int volume, int snapshots) {
+  int trees[2] = {-1, -1};
+  for (int i = 0; i < 2; i++) {
+    int fd = i ? snapshots : volume;
+    if (fd < 0) continue;
+    trees[i] = sys_open_tree(fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+    if (trees[i] < 0) cannot("clone the target's mount");
+    restrict_tree(trees[i], guarded);
+  }
+  if (::unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC) < 0) cannot("make namespaces");
+  if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) < 0) cannot("make mounts private");
+  std::string at = place();
+  small_root(at);
+  for (int i = 0; i < 2; i++) {
+    auto to = at + (i ? "/snapshots" : "/volume");
+    make_directory(to);
+    if (trees[i] < 0) continue;
+    attach(trees[i], to.c_str());
+    ::close(trees[i]);
+  }
+  close_root(at);
 }
 
 void drop_privileges(Keep keep) {

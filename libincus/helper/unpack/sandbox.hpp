@@ -22,6 +22,17 @@ struct Composition {
 /// Makes it this process' root, read-only, everything else unreachable; owners show as the guest's.
 void enter(const Composition &c);
 
+/// An instance's root of layers; paths below the pool. Empty: none.
+struct Layers {
+  std::string lower, upper;
+};
+/// A root with the pool's directory at /pool, read-only, and the merged layers at /layers/N by their places in the list; everything else unreachable.
+void enter(const std::string &pool, const std::vector<Layers> &layers);
+/// A root with a volume's directory at /volume and, unless -1, the one for its snapshots at /snapshots, both for writing.
+void enter(int volume, int snapshots);
+/// A directory below another one, through no links; -1 with errno.
+int open_below(int dir, const std::string &path, bool only_path = false);
+
 /// What of the capabilities stays.
 enum class Keep { nothing, read, write };
 void drop_privileges(Keep keep);

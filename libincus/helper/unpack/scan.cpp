@@ -233,7 +233,7 @@ void Rules::links(const std::string &path, archive_entry *entry, Verdict &v) {
   if (v.use != Use::rootfs) return;
   std::uint64_t h = hash_of(path);
   if (archive_entry_hardlink(entry)) {
-    if (shape_ == Shape::unified && v.link.rfind("rootfs/", 0) != 0)
+    if ((shape_ == Shape::unified || shape_ == Shape::backup) && v.link.rfind("rootfs/", 0) != 0)
       refuse("hard link " + quoted(path) + " points to " + quoted(v.link) + ", outside rootfs");
     check_parents(v.link);
     if (!files_.contains(hash_of(v.link))) refuse("hard link " + quoted(path) + " points to " + quoted(v.link) + ", which does not come before it");
@@ -259,8 +259,9 @@ void Rules::links(const std::string &path, archive_entry *entry, Verdict &v) {
 }
 
 void Rules::finish() const {
-  if (shape_ != Shape::rootfs && !metadata_) refuse("the archive holds no metadata.yaml at its top");
+  if (shape_ != Shape::rootfs && shape_ != Shape::backup && !metadata_) refuse("the archive holds no metadata.yaml at its top");
   if (shape_ == Shape::unified && !rootfs_ && !rootfs_image_) refuse("the archive holds neither rootfs nor rootfs.img at its top");
+  if (shape_ == Shape::backup && !rootfs_) refuse("the backup holds no rootfs");
   if (shape_ == Shape::rootfs && !rootfs_) refuse("the rootfs archive is empty");
 }
 

@@ -20,6 +20,7 @@ enum class Shape {
   unified,  ///< metadata.yaml, templates/ and rootfs/
   metadata, ///< metadata.yaml and templates/ only
   rootfs,   ///< the tree itself
+  backup,   ///< of an instance: as a unified one, but metadata.yaml need not be there
 };
 
 /// The tar reader over decompressed blocks.

@@ -26,6 +26,15 @@ public:
     return plan;
   }
 
+  RootfsPlan snapshot_root(const VolumeRef &vol, const std::string &snapshot) override {
+    base::Fd dir = open_snapshot(vol, snapshot);
+    sys::open_child(dir.get(), "rootfs");
+    RootfsPlan plan;
+    plan.path = snapshot_place(vol, snapshot) + "/rootfs";
+    plan.idmapped = !is_shifted(dir.get());
+    return plan;
+  }
+
   void shift(const VolumeRef &vol, const IdMap &from, const IdMap &to) override {
     explain("change the owners in", describe(vol), [&] { shift_tree(volume(vol).get(), "rootfs", from, to); });
   }
@@ -37,6 +46,7 @@ protected:
     sys::FaultScope fault("make empty root");
     sys::make_directory(dirfd, "rootfs", 0755);
   }
+  void take_root(int) override {}
   void fill_from_image(int dirfd, int image, const VolumeRef &, const Progress &progress) override { copy_root(image, dirfd, From::image, progress); }
 };
 

@@ -61,7 +61,18 @@ public:
     sys::open_child(dir.get(), "work");
     std::string lower = read_lower(dir.get());
     if (lower.empty()) fail(ErrorCode::corrupt, "{} has no record of the image that it stands on (file {})", describe(vol), base::quoted(lower_file));
-    std::string own = context_.directory + "/containers/" + vol.name;
+    return layers(context_.directory + "/containers/" + vol.name, lower);
+  }
+
+  RootfsPlan snapshot_root(const VolumeRef &vol, const std::string &snapshot) override {
+    Fd dir = open_snapshot(vol, snapshot);
+    sys::open_child(dir.get(), "upper");
+    std::string lower = read_lower(dir.get());
+    if (lower.empty()) fail(ErrorCode::corrupt, "a snapshot of {} has no record of the image that it stands on (file {})", describe(vol), base::quoted(lower_file));
+    return layers(snapshot_place(vol, snapshot), lower);
+  }
+
+  RootfsPlan layers(const std::string &own, const std::string &lower) {
     RootfsPlan plan;
     plan.kind = RootfsPlan::Kind::overlay;
     plan.upper = own + "/upper";
@@ -106,6 +117,12 @@ protected:
     Fd images = type_directory(VolumeType::image);
     if (!sys::exists_at(images.get(), ref.name) || marked(images.get(), ref.name)) fail(ErrorCode::not_found, "{} is not on disk", describe(ref));
     sys::write_new_file(dirfd, lower_file, ref.name, 0600);
+  }
+
+  void take_root(int dirfd) override {
+    FaultScope fault("make layer");
+    sys::rename_at(dirfd, "rootfs", dirfd, "upper");
+    sys::write_new_file(dirfd, lower_file, no_lower, 0600);
   }
 
   void finish_root(int dirfd) override {

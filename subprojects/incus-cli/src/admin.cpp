@@ -56,19 +56,42 @@ int recover(Context &c) {
         json::object{{"name", str(p, "name")}, {"driver", str(p, "driver")}, {"config", at(p, "config")}, {"description", str(p, "description")}});
   print("This server currently has the following storage pools:\n");
   for (auto &p : pools) say(" - {} (backend=\"{}\", source=\"{}\")\n", str(p, "name"), str(p, "driver"), str(at(p, "config"), "source"));
+  json::array unknown_pools;
+  while (ask_yes("Would you like to recover another storage pool? (yes/no) [default=no]: ", false)) {
+    json::object p, config;
+    auto need = [](const char *question) {
+      for (int i = 0; i < 3; i++)
+        if (auto a = ask(question, ""); !a.empty()) return a;
+      fail("No answer to: {}", question);
+    };
+    p["name"] = need("Name of the storage pool: ");
+    p["driver"] = need("Name of the storage backend: ");
+    config["source"] = need("Source of the storage pool (block device, volume group, dataset, path, ... as applicable): ");
+    for (;;) {
+      auto pair = ask("Additional storage pool configuration property (KEY=VALUE, empty when done): ", "");
+      if (pair.empty()) break;
+      auto [k, v] = key_value(pair, "Config option should be in the format KEY=VALUE");
+      config[k] = v;
+    }
+    p["config"] = config;
+    unknown_pools.push_back(p);
+    pools.push_back(p);
+  }
   if (!ask_yes("Would you like to continue with scanning for lost volumes? (yes/no) [default=yes]: ", true)) return 0;
   print("Scanning for unknown volumes...\n");
   auto found = server.send("POST", "/internal/recover/validate", json::object{{"pools", pools}});
   auto &unknown = array_at(found, "UnknownVolumes");
   auto &missing = array_at(found, "DependencyErrors");
-  if (unknown.empty() && missing.empty()) {
+  if (unknown.empty() && missing.empty() && unknown_pools.empty()) {
     print("No unknown storage pools or volumes found. Nothing to do.\n");
     return 0;
   }
-  print("The following unknown volumes have been found:\n");
+  if (!unknown_pools.empty()) print("The following unknown storage pools have been found:\n");
+  for (auto &p : unknown_pools) say(" - Storage pool \"{}\" of type \"{}\"\n", str(p, "name"), str(p, "driver"));
+  if (!unknown.empty()) print("The following unknown volumes have been found:\n");
   for (auto &v : unknown)
-    say(" - {} \"{}\" on pool \"{}\" in project \"{}\" (includes {} snapshots)\n", str(v, "type"), str(v, "name"), str(v, "pool"), str(v, "project"),
-        num(v, "snapshotCount"));
+    say(" - {} \"{}\" on pool \"{}\" in project \"{}\" (includes {} snapshots)\n", upper(str(v, "Type").substr(0, 1)) + str(v, "Type").substr(str(v, "Type").empty() ? 0 : 1), str(v, "Name"),
+        str(v, "Pool"), str(v, "Project"), num(v, "SnapshotCount"));
   if (!missing.empty()) {
     print("You are currently missing the following:\n");
     for (auto &m : missing) say(" - {}\n", m.is_string() ? std::string(m.get_string()) : json::serialize(m));

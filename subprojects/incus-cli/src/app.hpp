@@ -152,6 +152,8 @@ Command copy_command();
 Command move_command();
 Command rename_command();
 Command publish_command();
+Command export_command();
+Command import_command();
 Command storage_command();
 Command storage_volume_command();
 Command network_command();

@@ -40,7 +40,7 @@ const Command &root_command() {
     for (auto make : {admin_command,    alias_command, completion_command, config_command,    console_command, copy_command,    create_command,
                       delete_command,   exec_command,  file_command,       image_command,     info_command,    launch_command,  list_command,
                       monitor_command,  move_command,  network_command,    operation_command, pause_command,   profile_command, project_command,
-                      publish_command,  query_command, rebuild_command,    remote_command,    rename_command,  restart_command, resume_command,
+                      publish_command,  export_command, import_command, query_command, rebuild_command,    remote_command,    rename_command,  restart_command, resume_command,
                       snapshot_command, start_command, stop_command,       storage_command,   top_command,     version_command, warning_command})
       r.children.push_back(make());
     return r;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "export.hpp"
 #include "storage_volume.hpp"
 
 namespace cli {
@@ -157,6 +158,23 @@ Command storage_volume_command() {
          return 0;
        },
        {target_flag}},
+      {"export",
+       "[<remote>:]<pool> <volume> [<path>]",
+       "Export custom storage volume",
+       2,
+       3,
+       volume_export,
+       {{Flag::toggle, "volume-only", 0, "", "Export the volume without its snapshots"},
+        {Flag::toggle, "optimized-storage", 0, "", "Use storage driver optimized format (can only be restored on a similar pool)"},
+        {Flag::text, "compression", 0, "", "Define a compression algorithm: for backup or none"},
+        target_flag}},
+      {"import",
+       "[<remote>:]<pool> <backup file> [<volume name>]",
+       "Import custom storage volumes",
+       2,
+       3,
+       volume_import,
+       {{Flag::text, "type", 0, "", "Import type, backup or iso (default \"backup\")"}, target_flag}},
       {"get",
        "[<remote>:]<pool> [<type>/]<volume>[/<snapshot>] <key>",
        "Get values for storage volume configuration keys",

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "embed/backup_files.hpp"
+
+#include <boost/json.hpp>
+#include <unistd.h>
+
+#include "base/error.hpp"
+#include "base/names.hpp"
+#include "db/volumes.hpp"
+#include "storage/custom.hpp"
+#include "storage/pools.hpp"
+
+namespace incus::embed {
+
+namespace json = boost::json;
+
+namespace {
+std::string text(const json::object &o, const char *key) { return std::string(o.at(key).as_string()); }
+Backups::Owner owner_of(const json::object &d) { return {d.at("kind").as_int64() ? db::BackupKind::volume : db::BackupKind::instance, d.at("owner").as_int64(), text(d, "place")}; }
+} // namespace
+
+Backups::Backups(db::Connection &global, db::Journal &journal, std::string state) : global_(global), journal_(journal), state_(std::move(state)) {
+  journal_.on("backup", [this](const json::object &d) { recover(d); });
+  journal_.on("backup.rename", [this](const json::object &d) { recover_rename(d); });
+}
+
+json::object Backups::where(const Owner &o, const std::string &name) const {
+  return {{"kind", o.kind == db::BackupKind::volume ? 1 : 0}, {"owner", o.id}, {"place", o.place}, {"name", name}};
+}
+
+bool Backups::have(const Owner &o, const std::string &name) {
+  for (auto &b : list(o))
+    if (b.name == name) return true;
+  return false;
+}
+
+db::BackupRow Backups::get(const Owner &o, const std::string &name) {
+  if (o.id)
+    for (auto &b : list(o))
+      if (b.name == name) return b;
+  base::fail(ErrorCode::not_found, "{} backup not found: there is no {}", o.kind == db::BackupKind::volume ? "Storage volume" : "Instance", base::quoted(name));
+}
+
+std::string Backups::name_for(const Owner &o, const std::string &wanted) {
+  if (wanted.find('/') != std::string::npos) base::fail(ErrorCode::invalid_argument, "invalid name {}: Backup names may not contain slashes", base::quoted(wanted));
+  if (!wanted.empty()) {
+    base::SnapshotName::parse(wanted);
+    if (have(o, wanted)) base::fail(ErrorCode::already_exists, "Backup {} already exists", base::quoted(wanted));
+    return wanted;
+  }
+  std::int64_t next = 0;
+  auto take = [&](const std::string &name) {
+    if (!name.starts_with("backup") || name.size() == 6 || name.size() > 20 || name.find_first_not_of("0123456789", 6) != std::string::npos) return;
+    next = std::max<std::int64_t>(next, std::stoll(name.substr(6)) + 1);
+  };
+  for (auto &b : list(o)) take(b.name);
+  std::lock_guard lock(mutex_);
+  for (auto &m : making_)
+    if (m.starts_with(o.place + "/")) take(m.substr(o.place.size() + 1));
+  return fmt::format("backup{}", next);
+}
+
+void Backups::create(const Owner &o, const db::BackupRow &row, const std::function<void(int)> &write) {
+  auto key = o.place + "/" + row.name;
+  {
+    std::lock_guard lock(mutex_);
+    if (!making_.insert(key).second) base::fail(ErrorCode::already_exists, "Backup {} already exists: it is being made", base::quoted(row.name));
+  }
+  struct Release {
+    Backups &me;
+    std::string key;
+    ~Release() {
+      std::lock_guard lock(me.mutex_);
+      me.making_.erase(key);
+    }
+  } release{*this, key};
+  if (have(o, row.name)) base::fail(ErrorCode::already_exists, "Backup {} already exists", base::quoted(row.name));
+  db::Intent intent(journal_, "backup", where(o, row.name));
+  auto file = place(o).make(row.name);
+  write(file.get());
+  if (::fsync(file.get()) != 0) base::fail_errno(errno, fmt::format("cannot write backup {}", base::quoted(row.name)));
+  auto fresh = row;
+  fresh.owner = o.id;
+  global_.transaction([&] { db::insert_backup(global_, o.kind, fresh); });
+  intent.done();
+}
+
+void Backups::recover(const json::object &d) {
+  // Creation and removal alike: what the store does not have goes from the disk.
+  auto o = owner_of(d);
+  if (!have(o, text(d, "name"))) place(o).remove(text(d, "name"));
+}
+
+void Backups::rename(const Owner &o, const std::string &name, const std::string &to) {
+  auto row = get(o, name);
+  if (to == name) return;
+  if (to.empty()) base::fail(ErrorCode::invalid_argument, "the new name of backup {} is missing", base::quoted(name));
+  name_for(o, to);
+  auto data = where(o, name);
+  data["to"] = to;
+  data["id"] = row.id;
+  db::Intent intent(journal_, "backup.rename", data);
+  place(o).rename(name, to);
+  global_.transaction([&] { db::rename_backup(global_, o.kind, row.id, to); });
+  intent.done();
+}
+
+void Backups::recover_rename(const json::object &d) {
+  auto o = owner_of(d);
+  for (auto &b : list(o)) {
+    if (b.id != d.at("id").as_int64()) continue;
+    bool forward = b.name == text(d, "to");
+    place(o).rename(text(d, forward ? "name" : "to"), b.name);
+  }
+}
+
+void Backups::remove(const Owner &o, const std::string &name) {
+  auto row = get(o, name);
+  db::Intent intent(journal_, "backup", where(o, name));
+  global_.transaction([&] { db::delete_backup(global_, o.kind, row.id); });
+  place(o).remove(name);
+  intent.done();
+}
+
+base::Fd Backups::open(const Owner &o, const std::string &name) {
+  get(o, name);
+  return place(o).open(name);
+}
+
+void Backups::check(std::vector<std::string> &problems) {
+  if (state_.empty()) return;
+  auto compare = [&](const Owner &o) {
+    std::set<std::string> rows;
+    for (auto &b : list(o)) rows.insert(b.name);
+    auto disk = place(o).list();
+    for (auto &n : disk)
+      if (!rows.count(n)) problems.push_back(fmt::format("backup {}/{} is on disk but not in the store", o.place, n));
+    for (auto &n : rows)
+      if (std::find(disk.begin(), disk.end(), n) == disk.end()) problems.push_back(fmt::format("backup {}/{} is in the store but not on disk", o.place, n));
+  };
+  for (auto &i : db::instances(global_, "")) compare({db::BackupKind::instance, i.id, storage::BackupPlace::of_instance(state_, storage::store_name(i.project, i.name)).owner()});
+  for (auto &p : db::pools(global_))
+    for (auto &v : db::volumes_full(global_, p.name))
+      if (v.type == 2) compare({db::BackupKind::volume, v.id, storage::BackupPlace::of_volume(state_, p.name, storage::CustomVolumes::store_name(v.project, v.name)).owner()});
+}
+
+} // namespace incus::embed

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// Archives of custom volumes.
+#pragma once
+#include <string>
+
+#include "instance/manager.hpp"
+#include "storage/custom.hpp"
+
+namespace incus::embed {
+
+struct VolumeBackupContext {
+  db::Connection &global;
+  storage::Pools &pools;
+  storage::CustomVolumes &volumes;
+  std::string helper; ///< incus-unpack
+};
+
+/// `compression` as image::check_compression() gives it.
+void write_volume_backup(const VolumeBackupContext &c, const db::VolumeFull &volume, bool snapshots, const std::string &compression, int out, const instance::Report &report);
+
+/// What a volume's backup says of itself, checked against itself.
+struct VolumeImport {
+  db::VolumeFull volume; ///< name, description, configuration
+  std::vector<db::VolumeSnapshotRow> snapshots;
+};
+VolumeImport check_volume_index(const instance::BackupIndex &index);
+void import_volume_backup(const VolumeBackupContext &c, const VolumeImport &import, int archive, const instance::Report &report);
+
+} // namespace incus::embed

@@ -1,6 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // A host served over TLS: who gets in, by what, and what it may do. Clients are OpenSSL's and the official `incus` command.
+#include <list>
+#include <mutex>
+#include <poll.h>
 #include <sys/wait.h>
+#include <thread>
+
+#include <incus/instance.hpp>
+#include <incus/operation.hpp>
 
 #include "trust_room.hpp"
 
@@ -370,4 +377,123 @@ TEST_CASE("trust over TLS: a server in front of another one serves administrator
   }
   fs::remove_all(dir);
   CHECK(back.ask("GET", "/1.0/certificates").as_array().size() == 2);
+}
+
+namespace {
+
+/// A proxy that knows one name, which nobody else does, and counts who came through it.
+class NamingProxy {
+public:
+  explicit NamingProxy(int to) : to_(to), port_(free_port()), fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    sockaddr_in at = local(port_);
+    int yes = 1;
+    ::setsockopt(fd_.get(), SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+    REQUIRE(::bind(fd_.get(), reinterpret_cast<sockaddr *>(&at), sizeof at) == 0);
+    REQUIRE(::listen(fd_.get(), 64) == 0);
+    threads_.emplace_back([this] {
+      for (int c; (c = ::accept4(fd_.get(), nullptr, nullptr, SOCK_CLOEXEC)) >= 0;) {
+        std::lock_guard lock(mutex_);
+        open_.push_back(c);
+        threads_.emplace_back([this, c] { serve(c); });
+      }
+    });
+  }
+  ~NamingProxy() {
+    ::shutdown(fd_.get(), SHUT_RDWR);
+    threads_.front().join();
+    for (int c : open_) ::shutdown(c, SHUT_RDWR);
+    for (auto it = std::next(threads_.begin()); it != threads_.end(); ++it) it->join();
+    for (int c : open_) ::close(c);
+  }
+  int port() const { return port_; }
+  int through() const { return through_; }
+
+private:
+  static sockaddr_in local(int port) {
+    sockaddr_in at{};
+    at.sin_family = AF_INET;
+    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    at.sin_port = htons(static_cast<std::uint16_t>(port));
+    return at;
+  }
+  void serve(int c) {
+    std::string head;
+    for (char b; head.find("\r\n\r\n") == head.npos;) {
+      if (::recv(c, &b, 1, 0) != 1) return;
+      head += b;
+    }
+    base::Fd on(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    auto at = local(to_);
+    bool known = head.starts_with("CONNECT far.test:8443 ") && ::connect(on.get(), reinterpret_cast<sockaddr *>(&at), sizeof at) == 0;
+    std::string answer = known ? "HTTP/1.1 200 OK\r\n\r\n" : "HTTP/1.1 404 Not Found\r\n\r\n";
+    ::send(c, answer.data(), answer.size(), MSG_NOSIGNAL);
+    if (known) through_++;
+    pollfd p[2] = {{c, POLLIN, 0}, {on.get(), POLLIN, 0}};
+    while (known && ::poll(p, 2, -1) > 0)
+      for (int i = 0; i < 2; i++) {
+        if (!p[i].revents) continue;
+        char piece[4096];
+        auto n = ::recv(p[i].fd, piece, sizeof piece, 0);
+        if (n <= 0 || ::send(p[1 - i].fd, piece, static_cast<std::size_t>(n), MSG_NOSIGNAL) != n) known = false;
+      }
+    ::shutdown(c, SHUT_RDWR);
+  }
+  int to_, port_;
+  base::Fd fd_;
+  std::atomic<int> through_{0};
+  std::mutex mutex_;
+  std::list<std::thread> threads_;
+  std::vector<int> open_;
+};
+
+} // namespace
+
+TEST_CASE("trust over TLS: commands, consoles and events of a server behind a proxy") {
+  Served s("test://");
+  s.host->on_exec("", [](const std::string &, const ExecRequest &r, const std::string &input) { return ExecResult{3, r.command.at(0) + input, "err"}; });
+  s.done("/1.0/instances", {{"name", "c1"}, {"start", true}, {"source", {{"type", "none"}}}, {"devices", s.root()}});
+  auto me = rest::make_key_pair("me", {});
+  s.ask("POST", "/1.0/certificates", {{"type", "client"}, {"name", "me"}, {"certificate", me.certificate}});
+  OpenOptions how;
+  how.client_certificate = me.certificate;
+  how.client_key = me.key;
+  how.server_certificate = s.dir + "/server.crt";
+  const std::string address = "https://far.test:8443";
+  CHECK_THROWS_AS(Host::open(address, how).info(), Error); // nobody but the proxy knows that name
+  NamingProxy proxy(s.port);
+  ::setenv("HTTPS_PROXY", ("http://127.0.0.1:" + std::to_string(proxy.port())).c_str(), 1);
+  {
+    auto far = Host::open(address, how);
+    CHECK(far.info().auth == "trusted");
+    auto events = far.listen({"lifecycle"});
+    int before = proxy.through();
+    auto r = far.instance("c1").exec({"say"}, "hello");
+    CHECK(r.exit_code == 3);
+    CHECK(r.stdout_data == "sayhello");
+    CHECK(r.stderr_data == "err");
+    CHECK(proxy.through() >= before + 3); // one websocket a stream at least
+    bool saw = false;
+    while (auto e = events.next(std::chrono::seconds(20)))
+      if ((saw = e->metadata.text.find("instance-exec") != std::string::npos)) break;
+    CHECK(saw);
+    int in[2], out[2];
+    REQUIRE(::pipe2(in, O_CLOEXEC) == 0);
+    REQUIRE(::pipe2(out, O_CLOEXEC) == 0);
+    base::Fd to(in[1]), from(out[0]), theirs(in[0]), answers(out[1]);
+    RawCall call;
+    call.method = "POST";
+    call.path = "/1.0/instances/c1/console";
+    call.body = R"({"type":"console","width":80,"height":24})";
+    call.streams = {{"stdin", theirs.get()}, {"stdout", answers.get()}};
+    before = proxy.through();
+    auto op = far.call(call).operation;
+    REQUIRE(op);
+    theirs.reset();
+    answers.reset();
+    // A websocket for the terminal and one for control; the guest here says nothing.
+    for (int i = 0; i < 2000 && proxy.through() < before + 2; i++) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    CHECK(proxy.through() >= before + 2);
+    CHECK(op->info().status == "Running");
+  }
+  ::unsetenv("HTTPS_PROXY");
 }

@@ -124,7 +124,6 @@ constexpr const char *list[] = {
     "resources_gpu_mdev",
     "resources_gpu_usb",
     "resources_load",
-    "resources_network_firmware",
     "resources_network_usb",
     "resources_numa",
     "resources_pci_iommu",

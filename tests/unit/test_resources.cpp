@@ -190,7 +190,14 @@ TEST_CASE("resources: devices on the buses") {
   m.link(gpu + "/drm/card1/device", gpu);
   m.link("/sys/class/drm/card1", gpu + "/drm/card1");
   m.dir("/sys/class/drm/card1-HDMI-A-1");
+  const auto slice = gpu + "/mdev_supported_types/slice-1";
+  m.file(slice + "/device_api", "vfio-pci\n");
+  m.file(slice + "/name", "half a card\n");
+  m.file(slice + "/description", "2 heads\n");
+  m.file(slice + "/available_instances", "2\n");
   auto g = res::gpu(m.root);
+  CHECK(g.cards.at(0).mdev.at("slice-1").name == "half a card");
+  CHECK(g.cards.at(0).mdev.at("slice-1").available == 2);
   CHECK(g.total == 1);
   REQUIRE(g.cards[0].drm);
   CHECK(g.cards[0].drm->id == 1);
@@ -246,6 +253,13 @@ TEST_CASE("resources: devices on the buses") {
   CHECK(d.removable);
   REQUIRE(d.partitions.size() == 1);
   CHECK(d.partitions[0].size == 512 << 10);
+
+  // The same one on a SATA port, as udev tells it.
+  m.file("/run/udev/data/b8:16", "E:ID_ATA_SATA=1\nE:ID_ATA_ROTATION_RATE_RPM=7200\nE:ID_REVISION=CC43\n");
+  auto sata = res::storage(m.root).disks.at(0);
+  CHECK(sata.type == "sata");
+  CHECK(sata.rpm == 7200);
+  CHECK(sata.firmware_version == "CC43");
 }
 
 TEST_CASE("resources: the machine itself") {

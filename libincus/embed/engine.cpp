@@ -124,10 +124,12 @@ Engine::~Engine() {
 
 void Engine::close() {
   std::lock_guard only_one(close_mutex_);
-  if (closed_) return;
-  closed_ = true;
-  instances_->halt();
   std::thread minutes;
+  {
+    std::lock_guard lock(background_mutex_);
+    if (std::exchange(closed_, true)) return;
+  }
+  instances_->halt();
   {
     std::lock_guard lock(background_mutex_);
     minutes = std::move(minutes_);

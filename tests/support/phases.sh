@@ -201,7 +201,7 @@ export_sanitizers() {
   export ASAN_OPTIONS=detect_leaks=1:abort_on_error=1:strict_string_checks=1:detect_stack_use_after_return=1:log_path=$reports/report
   export LSAN_OPTIONS=suppressions=$root/tests/support/lsan.supp:print_suppressions=0:log_path=$reports/report
   export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1:log_path=$reports/report
-  export TSAN_OPTIONS=halt_on_error=0:second_deadlock_stack=1:log_path=$reports/report
+  export TSAN_OPTIONS=suppressions=$root/tests/support/tsan.supp:halt_on_error=0:second_deadlock_stack=1:log_path=$reports/report
 }
 # After a program: whatever any process of it reported is a failure.
 sanitizer_reports() {

@@ -22,6 +22,14 @@ void insert_details(Connection &c, const ImageRow &i) {
 }
 } // namespace
 
+void use_default_profile(Connection &c, const std::string &project) {
+  // Only who has profiles of its own and looks at the images of another project.
+  if (project_of(c, project, feature) == project || project_of(c, project, "features.profiles") != project) return;
+  c.exec("INSERT OR IGNORE INTO images_profiles (image_id, profile_id) SELECT i.id, f.id FROM images i JOIN projects j ON j.id = i.project_id "
+         "JOIN profiles f ON f.name = 'default' JOIN projects k ON k.id = f.project_id WHERE j.name = ? AND k.name = ?",
+         {project_of(c, project, feature), project});
+}
+
 std::vector<ImageRow> images(Connection &c, const std::string &project, const std::optional<std::string> &fingerprint) {
   std::vector<ImageRow> out;
   std::lock_guard lock(c.mutex());
@@ -92,6 +100,12 @@ std::int64_t insert_image(Connection &c, const ImageRow &i) {
   ImageRow n = i;
   n.id = c.last_id();
   insert_details(c, n);
+  if (i.profiles == std::vector<std::string>{"default"})
+    for (auto &p : project_names(c))
+      if (project_of(c, p, feature) == project_of(c, i.project, feature) && project_of(c, p, "features.profiles") == p)
+        c.exec("INSERT OR IGNORE INTO images_profiles (image_id, profile_id) SELECT ?, f.id FROM profiles f JOIN projects j ON j.id = f.project_id "
+               "WHERE f.name = 'default' AND j.name = ?",
+               {n.id, p});
   c.exec("INSERT INTO images_nodes (image_id, node_id) VALUES (?, 1)", {n.id});
   return n.id;
 }

@@ -22,6 +22,9 @@ void delete_project(Connection &c, std::int64_t id);
 /// "features.profiles", "features.storage.volumes") is not set for it. A project that does not exist is its own.
 std::string project_of(Connection &c, const std::string &project, const char *feature);
 
+/// The images of another project that this one uses come with its own "default" profile.
+void use_default_profile(Connection &c, const std::string &project);
+
 /// URLs of what is in the project itself: instances, images, networks, profiles, buckets and custom volumes.
 std::vector<std::string> project_used_by(Connection &c, const ProjectRow &p);
 

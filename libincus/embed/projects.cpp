@@ -56,6 +56,8 @@ void follow_features(db::Connection &c, const db::ProjectRow &p, const Config &b
   bool had = feature(before, "features.profiles"), has = feature(p.config, "features.profiles");
   if (has && !had) insert_default_profile(c, p.name);
   if (had && !has) c.exec("DELETE FROM profiles WHERE project_id = ? AND name = 'default'", {p.id});
+  // Images of another project come with the default profile of this one.
+  if (!feature(p.config, "features.images") && has && (!had || feature(before, "features.images"))) db::use_default_profile(c, p.name);
 }
 
 void check_feature_changes(db::Connection &c, const db::ProjectRow &now, const Config &to) {

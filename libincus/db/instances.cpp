@@ -96,9 +96,7 @@ std::vector<std::string> instance_names(Connection &c, const std::string &projec
   return out;
 }
 
-namespace {
-/// Counts that the project allows; called in the transaction that adds one more.
-void check_limits(Connection &c, const std::string &project) {
+void check_instance_limits(Connection &c, const std::string &project) {
   std::int64_t have = -1;
   c.query("SELECT k.key, k.value FROM projects_config k JOIN projects p ON p.id = k.project_id "
           "WHERE p.name = ? AND k.key IN ('limits.instances', 'limits.containers')",
@@ -110,10 +108,9 @@ void check_limits(Connection &c, const std::string &project) {
               base::fail(ErrorCode::forbidden, "project {} is full: {} is {}", base::quoted(project), r.text(0), r.text(1));
           });
 }
-} // namespace
 
 std::int64_t insert_instance(Connection &c, const InstanceRow &i) {
-  check_limits(c, i.project);
+  check_instance_limits(c, i.project);
   c.exec("INSERT INTO instances (id, node_id, name, architecture, type, ephemeral, creation_date, stateful, last_use_date, description, project_id) "
          "VALUES (?, 1, ?, ?, 0, ?, ?, ?, ?, ?, ?)",
          {i.id ? Value(i.id) : Value(nullptr), i.name, architecture_id(i.architecture), std::int64_t(i.ephemeral), base::format_time(i.created_at), std::int64_t(i.stateful),
@@ -152,16 +149,17 @@ void touch_instance(Connection &c, std::int64_t id, Time last_used) {
   c.exec("UPDATE instances SET last_use_date = ? WHERE id = ?", {time_value(last_used), id});
 }
 void rename_instance(Connection &c, std::int64_t id, const std::string &name) { c.exec("UPDATE instances SET name = ? WHERE id = ?", {name, id}); }
+void place_instance(Connection &c, std::int64_t id, const std::string &project, const std::string &name) {
+  c.exec("UPDATE instances SET project_id = ?, name = ? WHERE id = ?", {project_id(c, project), name, id});
+}
 void delete_instance(Connection &c, std::int64_t id) { c.exec("DELETE FROM instances WHERE id = ?", {id}); }
 
-std::vector<SnapshotRow> snapshots(Connection &c, std::int64_t instance_id) {
+namespace {
+std::vector<SnapshotRow> load_snapshots(Connection &c, const std::string &where, const std::vector<Value> &args, bool one) {
   std::vector<SnapshotRow> out;
   std::lock_guard lock(c.mutex());
-  std::vector<Value> args;
-  if (instance_id) args.emplace_back(instance_id);
-  c.query(std::string("SELECT id, instance_id, name, creation_date, stateful, description, expiry_date, architecture, ephemeral, profiles "
-                      "FROM instances_snapshots") +
-              (instance_id ? " WHERE instance_id = ?" : "") + " ORDER BY instance_id, creation_date, id",
+  c.query("SELECT s.id, s.instance_id, s.name, s.creation_date, s.stateful, s.description, s.expiry_date, s.architecture, s.ephemeral, s.profiles FROM instances_snapshots s" + where +
+              " ORDER BY s.instance_id, s.creation_date, s.id",
           args, [&](const Row &r) {
             SnapshotRow s;
             s.id = r.number(0);
@@ -180,13 +178,24 @@ std::vector<SnapshotRow> snapshots(Connection &c, std::int64_t instance_id) {
   if (out.empty()) return out;
   std::unordered_map<std::int64_t, SnapshotRow *> by_id;
   for (auto &s : out) by_id[s.id] = &s;
+  if (!one && !where.empty() && out.size() > 8) {
+    // Those of one instance among those of many: two statements, whatever their number.
+    c.query("SELECT k.instance_snapshot_id, k.key, k.value FROM instances_snapshots_config k JOIN instances_snapshots s ON s.id = k.instance_snapshot_id" + where, args,
+            [&](const Row &r) { by_id.at(r.number(0))->config.emplace(r.text(1), r.text(2)); });
+    c.query("SELECT d.instance_snapshot_id, d.name, k.key, k.value FROM instances_snapshots_devices d "
+            "LEFT JOIN instances_snapshots_devices_config k ON k.instance_snapshot_device_id = d.id JOIN instances_snapshots s ON s.id = d.instance_snapshot_id" + where,
+            args, [&](const Row &r) {
+              auto &device = by_id.at(r.number(0))->devices[r.text(1)];
+              if (!r.null(2)) device[r.text(2)] = r.text(3);
+            });
+    return out;
+  }
   for (auto &s : out) {
-    // One instance has few snapshots; all of them are loaded at once below.
-    if (!instance_id) break;
+    if (where.empty()) break; // all of them are loaded at once below
     load_config(c, snapshot_tables, s.id, [&](std::int64_t, std::string &&k, std::string &&v) { s.config.emplace(std::move(k), std::move(v)); });
     load_devices(c, snapshot_tables, s.id, [&](std::int64_t) { return &s.devices; });
   }
-  if (!instance_id) {
+  if (where.empty()) {
     load_config(c, snapshot_tables, 0, [&](std::int64_t id, std::string &&k, std::string &&v) {
       if (by_id.count(id)) by_id[id]->config.emplace(std::move(k), std::move(v));
     });
@@ -195,10 +204,20 @@ std::vector<SnapshotRow> snapshots(Connection &c, std::int64_t instance_id) {
   return out;
 }
 
+/// The snapshot of the instance's volume that goes with snapshot ?1.
+constexpr const char *volume_snapshot = "storage_volumes_snapshots WHERE id = (SELECT o.id FROM storage_volumes_snapshots o JOIN storage_volumes v ON v.id = o.storage_volume_id "
+                                        "JOIN instances i ON i.project_id = v.project_id AND i.name = v.name JOIN instances_snapshots s ON s.instance_id = i.id AND s.name = o.name "
+                                        "WHERE v.type = 0 AND s.id = ?1)";
+} // namespace
+
+std::vector<SnapshotRow> snapshots(Connection &c, std::int64_t instance_id) {
+  if (!instance_id) return load_snapshots(c, "", {}, false);
+  return load_snapshots(c, " WHERE s.instance_id = ?", {instance_id}, false);
+}
+
 std::optional<SnapshotRow> snapshot(Connection &c, std::int64_t instance_id, const std::string &name) {
-  for (auto &s : snapshots(c, instance_id))
-    if (s.name == name) return s;
-  return std::nullopt;
+  auto found = load_snapshots(c, " WHERE s.instance_id = ? AND s.name = ?", {instance_id, name}, true);
+  return found.empty() ? std::nullopt : std::optional(std::move(found[0]));
 }
 
 void insert_snapshot(Connection &c, const SnapshotRow &s) {
@@ -211,14 +230,26 @@ void insert_snapshot(Connection &c, const SnapshotRow &s) {
   auto id = c.last_id();
   insert_config(c, snapshot_tables, id, s.config);
   insert_devices(c, snapshot_tables, id, s.devices);
+  c.exec("INSERT INTO storage_volumes_snapshots (storage_volume_id, name, description, creation_date) SELECT v.id, ?2, v.description, ?3 FROM storage_volumes v "
+         "JOIN instances i ON i.project_id = v.project_id AND i.name = v.name WHERE v.type = 0 AND i.id = ?1",
+         {s.instance_id, s.name, base::format_time(s.created_at)});
+  c.exec("INSERT INTO storage_volumes_snapshots_config (storage_volume_snapshot_id, key, value) SELECT o.id, k.key, k.value FROM storage_volumes_snapshots o "
+         "JOIN storage_volumes v ON v.id = o.storage_volume_id JOIN storage_volumes_config k ON k.storage_volume_id = v.id "
+         "JOIN instances i ON i.project_id = v.project_id AND i.name = v.name WHERE v.type = 0 AND i.id = ?1 AND o.name = ?2",
+         {s.instance_id, s.name});
 }
 
 void rename_snapshot(Connection &c, std::int64_t id, const std::string &name) {
+  auto at = std::string(volume_snapshot);
+  c.exec("UPDATE storage_volumes_snapshots SET name = ?2" + at.substr(at.find(" WHERE")), {id, name});
   c.exec("UPDATE instances_snapshots SET name = ? WHERE id = ?", {name, id});
 }
 void set_snapshot_expiry(Connection &c, std::int64_t id, const std::string &expires_at) {
   c.exec("UPDATE instances_snapshots SET expiry_date = ? WHERE id = ?", {expires_at.empty() ? Value(nullptr) : Value(expires_at), id});
 }
-void delete_snapshot(Connection &c, std::int64_t id) { c.exec("DELETE FROM instances_snapshots WHERE id = ?", {id}); }
+void delete_snapshot(Connection &c, std::int64_t id) {
+  c.exec(std::string("DELETE FROM ") + volume_snapshot, {id});
+  c.exec("DELETE FROM instances_snapshots WHERE id = ?", {id});
+}
 
 } // namespace incus::db

@@ -62,6 +62,10 @@ void set_instance_config(Connection &c, std::int64_t id, const Config &changes);
 void touch_instance(Connection &c, std::int64_t id, Time last_used);
 void rename_instance(Connection &c, std::int64_t id, const std::string &name);
 void delete_instance(Connection &c, std::int64_t id);
+/// Another project and name; profiles are those of the new project once update_instance() has stored them.
+void place_instance(Connection &c, std::int64_t id, const std::string &project, const std::string &name);
+/// Throws forbidden when the project has as many instances as it may; in the transaction that adds one more.
+void check_instance_limits(Connection &c, const std::string &project);
 
 struct SnapshotRow {
   std::int64_t id = 0, instance_id = 0;

@@ -143,6 +143,16 @@ CREATE TABLE certificates (id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, finger
   certificate TEXT NOT NULL);
 )sql";
 
+// What snapshots of volumes keep of the volume's configuration; and those of instances are snapshots of their volumes too.
+constexpr const char *global_6 = R"sql(
+CREATE TABLE storage_volumes_snapshots_config (id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL,
+  storage_volume_snapshot_id INTEGER NOT NULL REFERENCES storage_volumes_snapshots (id) ON DELETE CASCADE, key TEXT NOT NULL, value TEXT,
+  UNIQUE (storage_volume_snapshot_id, key));
+INSERT INTO storage_volumes_snapshots (storage_volume_id, name, description, creation_date)
+  SELECT v.id, s.name, s.description, s.creation_date FROM instances_snapshots s JOIN instances i ON i.id = s.instance_id
+    JOIN storage_volumes v ON v.type = 0 AND v.project_id = i.project_id AND v.name = i.name;
+)sql";
+
 constexpr const char *local_1 = R"sql(
 CREATE TABLE schema (id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, version INTEGER NOT NULL UNIQUE, updated_at DATETIME NOT NULL);
 CREATE TABLE config (id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, key TEXT NOT NULL UNIQUE, value TEXT);
@@ -154,7 +164,7 @@ CREATE TABLE intents (id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, kind TEXT N
 } // namespace
 
 const std::vector<Step> &global_steps() {
-  static const std::vector<Step> steps{{1, global_1}, {2, global_2}, {3, global_3}, {4, global_4}, {5, global_5}};
+  static const std::vector<Step> steps{{1, global_1}, {2, global_2}, {3, global_3}, {4, global_4}, {5, global_5}, {6, global_6}};
   return steps;
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Storage volumes in full: configuration, description, and the snapshots of custom ones.
 #pragma once
+#include <set>
+
 #include "db/records.hpp"
 
 namespace incus::db {
@@ -24,18 +26,32 @@ struct VolumeUser {
 /// Instances, by their own devices and by those of their profiles, and profiles; `pool` empty: of all.
 std::vector<VolumeUser> volume_users(Connection &c, const std::string &pool);
 
+/// Disk devices of instances and profiles that name the volume name it by another pool and name from now on.
+void move_volume_users(Connection &c, const VolumeFull &volume, const std::string &pool, const std::string &name);
+
 struct VolumeSnapshotRow {
   std::int64_t id = 0, volume_id = 0;
   std::string name, description;
   std::string expires_text; ///< RFC 3339 as it was given; empty: never
   Time created_at;
+  Config config;            ///< the volume's at that time
 };
 /// Of one volume, or of all when 0; oldest first.
 std::vector<VolumeSnapshotRow> volume_snapshots(Connection &c, std::int64_t volume_id);
 void insert_volume_snapshot(Connection &c, const VolumeSnapshotRow &s);
 void update_volume_snapshot(Connection &c, const VolumeSnapshotRow &s); ///< name, description, expiry
 void delete_volume_snapshot(Connection &c, std::int64_t id);
+/// Of any volume; empty: of all. Names only.
+std::set<std::string> volume_snapshot_names(Connection &c, std::int64_t volume_id);
 
-void set_snapshot_description(Connection &c, std::int64_t instance_snapshot_id, const std::string &description);
+/// An instance's snapshots are snapshots of its volume too: with each, db::insert_snapshot() makes one that has the volume's description and configuration.
+/// Gives the one of that name those of another.
+void set_snapshot_volume(Connection &c, std::int64_t instance_id, const std::string &name, const VolumeSnapshotRow &like);
+/// Of the volume of an instance, as `snapshots` has them.
+std::vector<VolumeSnapshotRow> instance_volume_snapshots(Connection &c, std::int64_t instance_id);
+/// Whether both sides have the same.
+bool snapshot_rows_agree(Connection &c, std::int64_t instance_id);
+/// Makes them the same, by what instances have.
+void repair_snapshot_rows(Connection &c);
 
 } // namespace incus::db

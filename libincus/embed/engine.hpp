@@ -58,7 +58,7 @@ private:
   instance::Report report_to(TaskOperation &op);
 
   // A handler a row, by the row's name. server.cpp, trust.cpp (certificates, server configuration), projects.cpp, instances.cpp, instance_extras.cpp (console,
-  // logs, metadata, rebuild), files.cpp, objects.cpp (images, profiles, pools), image_sharing.cpp, volumes.cpp, networks.cpp, warnings.cpp, resources.cpp,
+  // logs, metadata, rebuild), files.cpp, objects.cpp (images, profiles, pools), image_sharing.cpp, volumes.cpp, volume_snapshots.cpp, volume_copy.cpp, networks.cpp, warnings.cpp, resources.cpp,
   // metrics.cpp, configuration.cpp, sql.cpp.
 #define X(name) api::Reply name(api::Request &);
   INCUS_ROW_IDS(X)
@@ -67,7 +67,13 @@ private:
   api::Reply exec_alone(api::Request &q, ExecRequest request);
   api::Reply change_volume(api::Request &q, bool patch);
   api::Reply change_volume_snapshot(api::Request &q, bool patch);
+  std::vector<std::shared_ptr<void>> hold_users(const db::VolumeFull &v, const char *doing);
+  api::Reply copy_volume(api::Request &q, const storage::VolumeName &to, const boost::json::object &source, const std::optional<Config> &config, const std::string &description);
+  Config with_defaults(const std::string &pool, Config config);
+  void expire_volume_snapshots(Time now);
+  void run_volume_schedules(Time now);
   api::Reply change_snapshot(api::Request &q, bool patch);
+  std::optional<api::Reply> refresh_instance(api::Request &q, const InstanceCreate &request);
   // images.cpp, image_sharing.cpp
   std::vector<ImageInfo> public_images(const std::string &project);
   ImageInfo visible_image(const api::Request &q, const std::string &name);

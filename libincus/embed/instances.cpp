@@ -121,6 +121,8 @@ api::Reply Engine::instances_post(api::Request &q) {
   if (from.type == "migration")
     base::fail(ErrorCode::not_supported, "instances cannot be copied or moved between servers yet: publish the instance as an image and copy that");
   if (!from.server.empty() || from.type == "image") check_source(from.server, from.protocol, from.mode);
+  if (from.type == "copy")
+    if (auto answer = refresh_instance(q, r)) return std::move(*answer);
   instances_->check_create(q.project(), r);
   auto s = spec(q, r.start ? "Creating and starting instance" : "Creating instance", r.name);
   s.may_cancel = !from.server.empty();
@@ -178,27 +180,60 @@ api::Reply Engine::instance_patch(api::Request &q) {
   return {};
 }
 
-api::Reply Engine::instance_post(api::Request &q) {
-  auto to = api::from_json<api::Rename>(q.body);
-  auto name = q.path[0], project = q.project();
-  auto &o = fields_of(q);
-  auto pool_of = [&] {
-    for (auto &[n, d] : instances_->info(project, name).expanded_devices)
-      if (auto path = d.find("path"), pool = d.find("pool"); path != d.end() && path->second == "/" && pool != d.end()) return pool->second;
-    return std::string();
+/// A copy that is to bring up to date what is there; nothing when it is not that.
+std::optional<api::Reply> Engine::refresh_instance(api::Request &q, const InstanceCreate &r) {
+  auto *o = q.body.if_object();
+  auto *source = o && o->contains("source") ? o->at("source").if_object() : nullptr;
+  auto flag = [&](const char *key) {
+    auto *v = source ? source->if_contains(key) : nullptr;
+    return v && !v->is_null() && api::from_json<bool>(*v);
   };
-  for (auto *key : {"project", "pool"}) {
+  if (!flag("refresh") || r.name.empty() || !db::instance(*global_, q.project(), r.name)) return std::nullopt;
+  if (r.source.source.find('/') != std::string::npos) base::fail(ErrorCode::invalid_argument, "cannot refresh instance {} from a snapshot", base::quoted(r.name));
+  instance::Manager::RefreshSource from{r.source.project.empty() ? q.project() : r.source.project, r.source.source, r.source.instance_only, flag("refresh_exclude_older")};
+  instances_->check_refresh(q.project(), r.name, from.project, from.name);
+  return async(spec(q, "Refreshing instance", r.name), [this, project = q.project(), name = r.name, from, start = r.start](TaskOperation &op) {
+    instances_->refresh(project, name, from, report_to(op));
+    if (start) instances_->change_state(project, name, {"start"});
+  });
+}
+
+api::Reply Engine::instance_post(api::Request &q) {
+  auto &o = fields_of(q);
+  auto name = q.path[0], project = q.project();
+  auto given = [&](const char *key) {
     auto *v = o.if_contains(key);
-    auto target = v ? api::from_json<std::string>(*v) : "";
-    if (!target.empty() && target != (key == std::string_view("project") ? project : pool_of())) base::fail(ErrorCode::not_supported, "cannot move instance {} to another {}: copy it there and delete this one", base::quoted(name), key);
-  }
-  if (auto *v = o.if_contains("migration"); v && !v->is_null() && api::from_json<bool>(*v))
-    base::fail(ErrorCode::not_supported, "cannot migrate instance {}: migration is not supported yet", base::quoted(name));
+    return v && !v->is_null() ? v : nullptr;
+  };
+  auto text = [&](const char *key) { return given(key) ? api::from_json<std::string>(*given(key)) : std::string(); };
+  instance::Manager::InstanceMove to;
+  to.name = text("name").empty() ? name : text("name");
   base::InstanceName::parse(to.name);
+  to.pool = text("pool");
+  to.project = text("project");
+  to.instance_only = given("instance_only") && api::from_json<bool>(*given("instance_only"));
+  if (given("config")) to.config = api::from_json<Config>(*given("config"));
+  if (given("devices")) to.devices = api::from_json<Devices>(*given("devices"));
+  if (given("profiles")) to.profiles = api::from_json<std::vector<std::string>>(*given("profiles"));
+  if (given("target")) base::fail(ErrorCode::not_supported, "cannot migrate instance {} to another server: that is not supported yet", base::quoted(name));
+  if (!to.project.empty() && !q.may_use(to.project)) base::fail(ErrorCode::not_found, "project {} not found", base::quoted(to.project));
+  bool rename_only = to.pool.empty() && to.project.empty() && !to.instance_only && !to.config && !to.devices && !to.profiles;
+  if (rename_only) {
+    if (given("migration") && api::from_json<bool>(*given("migration")))
+      base::fail(ErrorCode::not_supported, "cannot migrate instance {}: migration to another server is not supported yet", base::quoted(name));
+    if (text("name").empty()) base::InstanceName::parse("");
+  } else {
+    instances_->check_move(project, name, to);
+  }
   instances_->row(project, name);
-  auto s = spec(q, "Renaming instance", name);
-  s.resources["instances"].push_back(url(project, to.name));
-  return async(std::move(s), [this, project, name, to](TaskOperation &) { instances_->rename(project, name, to.name); });
+  auto s = spec(q, rename_only ? "Renaming instance" : "Migrating instance", name);
+  s.resources["instances"].push_back(url(to.project.empty() ? project : to.project, to.name));
+  return async(std::move(s), [this, project, name, to, rename_only](TaskOperation &op) {
+    if (rename_only)
+      instances_->rename(project, name, to.name);
+    else
+      instances_->move(project, name, to, report_to(op));
+  });
 }
 
 api::Reply Engine::instance_delete(api::Request &q) {

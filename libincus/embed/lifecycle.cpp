@@ -58,6 +58,8 @@ void Engine::run_minutes() {
     try {
       instances_->expire_snapshots(next);
       instances_->run_schedules(next);
+      expire_volume_snapshots(next);
+      run_volume_schedules(next);
       // Once a day: what was resolved a week ago is of no interest any more.
       if (next - pruned >= hours(24)) {
         db::prune_warnings(*global_, next - hours(24 * 7));

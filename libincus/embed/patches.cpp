@@ -11,6 +11,7 @@
 #include "base/error.hpp"
 #include "base/time.hpp"
 #include "db/dump.hpp"
+#include "db/volumes.hpp"
 #include "sys/copy.hpp"
 #include "sys/fault.hpp"
 #include "sys/fs.hpp"
@@ -130,8 +131,8 @@ struct Once {
   const char *name;
   void (*run)(db::Connection &global); ///< null: true of every store of this library
 };
-// Names that tools for Incus look for. Stores of this library have had both from their first day.
-constexpr Once once[] = {{"dnsmasq_entries_include_device_name", nullptr}, {"storage_missing_snapshot_records", nullptr}};
+// Names that tools for Incus look for. Who takes the second one away has snapshots of instances and of their volumes brought together again.
+constexpr Once once[] = {{"dnsmasq_entries_include_device_name", nullptr}, {"storage_missing_snapshot_records", db::repair_snapshot_rows}};
 
 } // namespace
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Storage volumes of instances, images and users, and their snapshots.
+// Storage volumes of instances, images and users. Snapshots are in volume_snapshots.cpp, copies and moves in volume_copy.cpp.
+#include "embed/volume_entries.hpp"
+
 #include <algorithm>
-#include <boost/json.hpp>
 
 #include "api/access.hpp"
 #include "api/records.hpp"
@@ -9,182 +10,78 @@
 #include "base/names.hpp"
 #include "base/time.hpp"
 #include "db/projects.hpp"
-#include "embed/engine.hpp"
+#include "instance/schedule.hpp"
 
 namespace incus::embed {
 
 namespace json = boost::json;
 
-namespace {
-
-constexpr const char *type_names[] = {"container", "image", "custom", "virtual-machine"};
-constexpr int container = 0, image = 1, custom = 2;
-
-int type_of(const std::string &name) {
+int volume_type(const std::string &name) {
   for (int i = 0; i < 4; i++)
-    if (name == type_names[i]) return i;
+    if (name == volume_types[i]) return i;
   base::fail(ErrorCode::invalid_argument, "Invalid storage volume type name {}: must be container, virtual-machine, image or custom", base::quoted(name));
 }
 
 void only_custom(int type, const char *doing) {
-  if (type != custom) base::fail(ErrorCode::invalid_argument, "cannot {} a volume of type {}: only custom ones can be; others go with their instance or image", doing, type_names[type]);
+  if (type != custom_volume)
+    base::fail(ErrorCode::invalid_argument, "cannot {} a volume of type {}: only custom ones can be; others go with their instance or image", doing, volume_types[type]);
 }
 
-/// A volume, or a snapshot of one, as clients see it.
-struct Entry {
-  const db::VolumeFull *volume = nullptr;
-  std::string snapshot, description, expires_text;
-  Time created_at;
-};
+std::string project_suffix(const std::string &project) { return project == "default" ? "" : "?project=" + project; }
 
-std::string suffix(const std::string &project) { return project == "default" ? "" : "?project=" + project; }
-
-std::string url(const db::VolumeFull &v, const std::string &snapshot = {}) {
-  return "/1.0/storage-pools/" + v.pool + "/volumes/" + type_names[v.type & 3] + "/" + v.name + (snapshot.empty() ? "" : "/snapshots/" + snapshot) + suffix(v.project);
+std::string volume_url(const db::VolumeFull &v, const std::string &snapshot) {
+  return "/1.0/storage-pools/" + v.pool + "/volumes/" + volume_types[v.type & 3] + "/" + v.name + (snapshot.empty() ? "" : "/snapshots/" + snapshot) + project_suffix(v.project);
 }
 
-/// By project and name: who uses the custom volumes of a pool.
-using Users = std::map<std::pair<std::string, std::string>, std::vector<std::string>>;
-Users users_of(db::Connection &c, const std::string &pool) {
-  Users out;
+VolumeUsers volume_users_of(db::Connection &c, const std::string &pool) {
+  VolumeUsers out;
   std::map<std::string, std::string> owners;
   for (auto &u : db::volume_users(c, pool)) {
     auto [owner, fresh] = owners.try_emplace(u.project);
     if (fresh) owner->second = db::project_of(c, u.project, "features.storage.volumes");
-    out[{owner->second, u.source}].push_back((u.is_profile ? "/1.0/profiles/" : "/1.0/instances/") + u.name + suffix(u.project));
+    out[{owner->second, u.source}].push_back((u.is_profile ? "/1.0/profiles/" : "/1.0/instances/") + u.name + project_suffix(u.project));
   }
   return out;
 }
-/// A volume that is used keeps its name and stays.
-void refuse_used(db::Connection &c, const db::VolumeFull &v, const char *doing) {
-  auto users = users_of(c, v.pool);
-  auto it = users.find({v.project, v.name});
-  if (it == users.end()) return;
-  base::fail(ErrorCode::conflict, "cannot {} volume {} of pool {}: The storage volume is still in use by {}{}; detach it first", doing, base::quoted(v.name), base::quoted(v.pool), it->second[0],
-             it->second.size() > 1 ? fmt::format(" and {} more", it->second.size() - 1) : "");
+
+Etag volume_etag(const db::VolumeFull &v) { return etag_of({v.name, volume_types[v.type & 3], v.description, api::to_json(v.config)}); }
+
+db::VolumeFull one_volume(db::Connection &c, const std::string &pool, const std::string &project, int type, const std::string &name) {
+  if (db::pools(c, pool).empty()) base::fail(ErrorCode::not_found, "Storage pool {} not found", base::quoted(pool));
+  auto v = db::volume(c, pool, project, type, name);
+  if (!v) base::fail(ErrorCode::not_found, "Storage pool volume not found: there is no {} volume {} in pool {}", volume_types[type], base::quoted(name), base::quoted(pool));
+  return std::move(*v);
 }
 
-json::value to_json(const api::Request &q, const Entry &e, const Users &users) {
-  auto &v = *e.volume;
-  StorageVolumeInfo i;
-  i.name = e.snapshot.empty() ? v.name : v.name + "/" + e.snapshot;
-  i.type = type_names[v.type & 3];
-  i.content_type = "filesystem";
-  i.location = v.location;
-  i.project = v.project;
-  i.description = e.snapshot.empty() ? v.description : e.description;
-  i.created_at = e.snapshot.empty() ? v.created_at : e.created_at;
-  if (e.snapshot.empty()) {
-    i.config = v.config;
-    if (v.type == container) i.used_by = {"/1.0/instances/" + v.name + suffix(v.project)};
-    if (auto it = users.find({v.project, v.name}); v.type == custom && it != users.end()) i.used_by = it->second;
-    if (v.type == image) i.used_by = {"/1.0/images/" + v.name + suffix(v.project)};
-  }
-  api::filter_used_by(q, i.used_by);
-  return api::to_json(i);
+db::VolumeSnapshotRow one_snapshot(db::Connection &c, const db::VolumeFull &v, const std::string &name) {
+  for (auto &s : db::volume_snapshots(c, v.id))
+    if (s.name == name) return s;
+  base::fail(ErrorCode::not_found, "snapshot {} of volume {} not found", base::quoted(name), base::quoted(v.name));
 }
 
-/// `whole`: the snapshot's name with its volume's, as lists have it.
-json::value snapshot_json(const Entry &e, bool whole) {
-  return json::object{{"name", whole ? e.volume->name + "/" + e.snapshot : e.snapshot},
-                      {"description", e.description},
-                      {"config", json::object{}},
-                      {"content_type", "filesystem"},
-                      {"created_at", base::format_time(e.created_at)},
-                      {"expires_at", !e.expires_text.empty() ? json::value(e.expires_text) : whole ? json::value(nullptr) : json::value(base::format_time({}))}};
+std::string volume_owner(db::Connection &c, const api::Request &q) {
+  return volume_type(q.path[1]) == custom_volume ? db::project_of(c, q.project(), "features.storage.volumes") : q.project();
 }
 
-Etag etag(const db::VolumeFull &v) { return etag_of({v.name, type_names[v.type & 3], v.description, api::to_json(v.config)}); }
-Etag etag(const Entry &e) { return etag_of({e.snapshot, e.description, e.expires_text}); }
-
-class Volumes {
-public:
-  Volumes(db::Connection &c, const std::string &pool) : c_(c), pool_(pool) {
-    if (db::pools(c, pool).empty()) base::fail(ErrorCode::not_found, "Storage pool {} not found", base::quoted(pool));
-  }
-
-  db::VolumeFull one(const std::string &project, int type, const std::string &name) {
-    auto v = db::volume(c_, pool_, project, type, name);
-    if (!v) base::fail(ErrorCode::not_found, "Storage pool volume not found: there is no {} volume {} in pool {}", type_names[type], base::quoted(name), base::quoted(pool_));
-    return std::move(*v);
-  }
-
-  std::vector<Entry> snapshots(const db::VolumeFull &v) {
-    std::vector<Entry> out;
-    if (v.type == custom)
-      for (auto &s : db::volume_snapshots(c_, v.id)) out.push_back({&v, s.name, s.description, s.expires_text, s.created_at});
-    else if (v.type == container)
-      if (auto i = db::instance(c_, v.project, v.name))
-        for (auto &s : db::snapshots(c_, i->id)) out.push_back({&v, s.name, s.description, s.expires_text, s.created_at});
-    return out;
-  }
-
-  Entry snapshot(const db::VolumeFull &v, const std::string &name) {
-    for (auto &s : snapshots(v))
-      if (s.snapshot == name) return s;
-    base::fail(ErrorCode::not_found, "snapshot {} of volume {} not found", base::quoted(name), base::quoted(v.name));
-  }
-
-private:
-  db::Connection &c_;
-  std::string pool_;
-};
-
-/// The project that the volume of a request is in: a project without volumes of its own uses those of the default one.
-std::string owner(db::Connection &c, const api::Request &q) {
-  return type_of(q.path[1]) == custom ? db::project_of(c, q.project(), "features.storage.volumes") : q.project();
-}
-
-api::Reply list(db::Connection &c, const api::Request &q, std::optional<int> type) {
-  Volumes volumes(c, q.path[0]);
-  bool all = q.flag("all-projects");
-  auto lender = db::project_of(c, q.project(), "features.storage.volumes");
-  auto instances_in = [&](const std::string &project) {
-    // A handful of statements, however many have snapshots.
-    std::map<std::int64_t, std::vector<db::SnapshotRow>> by_id;
-    std::map<std::string, std::vector<db::SnapshotRow>> by_name;
-    for (auto &s : db::snapshots(c, 0)) by_id[s.instance_id].push_back(std::move(s));
-    if (by_id.empty()) return by_name;
-    for (auto &i : db::instances(c, project))
-      if (auto it = by_id.find(i.id); it != by_id.end()) by_name[i.name] = std::move(it->second);
-    return by_name;
+void check_volume_config(const std::string &name, const Config &config, bool instance) {
+  storage::CustomVolumes::validate(name, config, instance);
+  auto check = [&](const char *key, std::string (*rule)(std::string_view)) {
+    auto it = config.find(key);
+    if (it == config.end()) return;
+    if (auto broken = rule(it->second); !broken.empty())
+      base::fail(ErrorCode::invalid_argument, "Invalid option for volume {} option {}, value {}: {}", base::quoted(name), base::quoted(key), base::quoted(it->second), broken);
   };
-  std::map<std::string, std::map<std::string, std::vector<db::SnapshotRow>>> instance_snapshots;
-  std::map<std::int64_t, std::vector<db::VolumeSnapshotRow>> custom_snapshots;
-  for (auto &s : db::volume_snapshots(c, 0)) custom_snapshots[s.volume_id].push_back(std::move(s));
-  json::array out;
-  auto users = q.recursion() == 0 ? Users() : users_of(c, q.path[0]);
-  auto add = [&](const Entry &e) {
-    if (q.recursion() == 0)
-      out.emplace_back(url(*e.volume, e.snapshot));
-    else
-      out.push_back(to_json(q, e, users));
-  };
-  auto rows = db::volumes_full(c, q.path[0]);
-  for (auto &v : rows) {
-    if (type && v.type != *type) continue;
-    if (all ? !q.may_use(v.project) : v.project != (v.type == custom ? lender : q.project())) continue;
-    add({&v, {}, {}, {}, {}});
-    if (v.type == container) {
-      auto [it, fresh] = instance_snapshots.try_emplace(v.project);
-      if (fresh) it->second = instances_in(v.project);
-      for (auto &s : it->second[v.name]) add({&v, s.name, s.description, s.expires_text, s.created_at});
-    } else if (v.type == custom) {
-      for (auto &s : custom_snapshots[v.id]) add({&v, s.name, s.description, s.expires_text, s.created_at});
-    }
-  }
-  return {std::move(out), {}, {}};
+  check("snapshots.expiry", instance::is_expiry);
+  check("snapshots.schedule", [](std::string_view text) {
+    if (instance::schedule_at_start(text)) return std::string("volumes are not started, so @startup is not for them");
+    return instance::is_schedule(text);
+  });
 }
 
-/// What a body says of a volume's or snapshot's own fields.
-struct Change {
-  std::optional<std::string> description, expires_at, restore;
-  std::optional<Config> config;
-};
-Change change_of(const json::value &body) {
+VolumeChange volume_change_of(const json::value &body) {
   auto *o = body.if_object();
   if (!o) base::fail(ErrorCode::invalid_argument, "invalid body: must be an object");
-  Change c;
+  VolumeChange c;
   auto text = [&](const char *key, std::optional<std::string> &to) {
     if (auto *v = o->if_contains(key); v && !v->is_null()) to = api::from_json<std::string>(*v);
   };
@@ -192,8 +89,78 @@ Change change_of(const json::value &body) {
   text("expires_at", c.expires_at);
   text("restore", c.restore);
   if (c.expires_at && base::parse_time(*c.expires_at) == Time{}) c.expires_at = "";
-  if (auto *v = o->if_contains("config")) c.config = api::from_json<Config>(*v);
+  if (auto *v = o->if_contains("config"); v && !v->is_null()) c.config = api::from_json<Config>(*v);
   return c;
+}
+
+namespace {
+
+/// A volume that is used keeps its name and stays.
+void refuse_used(db::Connection &c, const db::VolumeFull &v, const char *doing) {
+  auto users = volume_users_of(c, v.pool);
+  auto it = users.find({v.project, v.name});
+  if (it == users.end()) return;
+  base::fail(ErrorCode::conflict, "cannot {} volume {} of pool {}: The storage volume is still in use by {}{}; detach it first", doing, base::quoted(v.name), base::quoted(v.pool), it->second[0],
+             it->second.size() > 1 ? fmt::format(" and {} more", it->second.size() - 1) : "");
+}
+
+bool differs(const Config &a, const Config &b, const char *key) {
+  auto i = a.find(key), j = b.find(key);
+  return (i == a.end() ? "" : i->second) != (j == b.end() ? "" : j->second);
+}
+
+void refuse_fixed(const db::VolumeFull &v, const Config &before) {
+  for (auto *key : {"initial.uid", "initial.gid", "initial.mode"})
+    if (differs(v.config, before, key)) base::fail(ErrorCode::invalid_argument, "option {} of volume {} cannot be changed: it says how the volume began", key, base::quoted(v.name));
+}
+
+json::value to_json(const api::Request &q, const VolumeEntry &e, const VolumeUsers &users) {
+  auto &v = *e.volume;
+  StorageVolumeInfo i;
+  i.name = e.snapshot ? v.name + "/" + e.snapshot->name : v.name;
+  i.type = volume_types[v.type & 3];
+  i.content_type = "filesystem";
+  i.location = v.location;
+  i.project = v.project;
+  i.description = e.snapshot ? e.snapshot->description : v.description;
+  i.created_at = e.snapshot ? e.snapshot->created_at : v.created_at;
+  i.config = e.snapshot ? e.snapshot->config : v.config;
+  if (!e.snapshot) {
+    if (v.type == container_volume) i.used_by = {"/1.0/instances/" + v.name + project_suffix(v.project)};
+    if (auto it = users.find({v.project, v.name}); v.type == custom_volume && it != users.end()) i.used_by = it->second;
+    if (v.type == image_volume) i.used_by = {"/1.0/images/" + v.name + project_suffix(v.project)};
+  } else if (v.type == container_volume) {
+    i.used_by = {"/1.0/instances/" + v.name + "/snapshots/" + e.snapshot->name + project_suffix(v.project)};
+  }
+  api::filter_used_by(q, i.used_by);
+  return api::to_json(i);
+}
+
+api::Reply list(db::Connection &c, const api::Request &q, std::optional<int> type) {
+  auto &pool = q.path[0];
+  if (db::pools(c, pool).empty()) base::fail(ErrorCode::not_found, "Storage pool {} not found", base::quoted(pool));
+  bool all = q.flag("all-projects");
+  auto lender = db::project_of(c, q.project(), "features.storage.volumes");
+  // A handful of statements, however many have snapshots.
+  std::map<std::int64_t, std::vector<db::VolumeSnapshotRow>> snapshots;
+  for (auto &s : db::volume_snapshots(c, 0)) snapshots[s.volume_id].push_back(std::move(s));
+  json::array out;
+  auto users = q.recursion() == 0 ? VolumeUsers() : volume_users_of(c, pool);
+  auto add = [&](const VolumeEntry &e) {
+    if (q.recursion() == 0)
+      out.emplace_back(volume_url(*e.volume, e.snapshot ? e.snapshot->name : ""));
+    else
+      out.push_back(to_json(q, e, users));
+  };
+  auto rows = db::volumes_full(c, pool);
+  for (auto &v : rows) {
+    if (type && v.type != *type) continue;
+    if (all ? !q.may_use(v.project) : v.project != (v.type == custom_volume ? lender : q.project())) continue;
+    add({&v, {}});
+    if (auto it = snapshots.find(v.id); it != snapshots.end())
+      for (auto &s : it->second) add({&v, std::move(s)});
+  }
+  return {std::move(out), {}, {}};
 }
 
 } // namespace
@@ -201,7 +168,7 @@ Change change_of(const json::value &body) {
 api::Reply Engine::pool_patch(api::Request &q) {
   auto now = pools_->info(q.path[0]);
   check_match(q.if_match, etag_of({now.name, now.driver, now.description, api::to_json(now.config)}), "storage pool " + base::quoted(q.path[0]));
-  auto change = change_of(q.body);
+  auto change = volume_change_of(q.body);
   StoragePoolUpdate to{now.config, change.description.value_or(now.description)};
   if (change.config)
     for (auto &[k, v] : *change.config) {
@@ -216,51 +183,48 @@ api::Reply Engine::pool_patch(api::Request &q) {
 }
 
 api::Reply Engine::pool_volumes_get(api::Request &q) { return list(*global_, q, {}); }
-api::Reply Engine::pool_volumes_type_get(api::Request &q) { return list(*global_, q, type_of(q.path[1])); }
-
-api::Reply Engine::pool_volumes_post(api::Request &q) {
-  auto *o = q.body.if_object();
-  auto *t = o ? o->if_contains("type") : nullptr;
-  q.path.push_back(t ? api::from_json<std::string>(*t) : "custom");
-  return pool_volumes_type_post(q);
-}
-
-api::Reply Engine::pool_volumes_type_post(api::Request &q) {
-  only_custom(type_of(q.path[1]), "create");
-  if (q.stream("body") >= 0) return import_volume(q);
-  auto change = change_of(q.body);
-  auto &o = q.body.get_object();
-  auto text = [&](const json::object &from, const char *key) {
-    auto *v = from.if_contains(key);
-    return v ? api::from_json<std::string>(*v) : std::string();
-  };
-  auto name = text(o, "name"), content = text(o, "content_type");
-  if (content == "block" || content == "iso") base::fail(ErrorCode::not_supported, "volumes of content type {} are not supported yet", content);
-  if (!content.empty() && content != "filesystem") base::fail(ErrorCode::invalid_argument, "Invalid volume content type name {}: must be filesystem", base::quoted(content));
-  if (auto *source = o.if_contains("source"); source && source->is_object())
-    if (auto type = text(source->get_object(), "type"); !type.empty() && type != "none")
-      base::fail(ErrorCode::not_supported, "volumes cannot be made from a source of type {} yet: only empty ones can", base::quoted(type));
-  volumes_->create(q.path[0], owner(*global_, q), name, change.description.value_or(""), change.config.value_or(Config{}));
-  api::Reply r;
-  r.location = url(volumes_->volume(q.path[0], owner(*global_, q), name));
-  events_.lifecycle("storage-volume-created", r.location, owner(*global_, q));
-  return r;
-}
+api::Reply Engine::pool_volumes_type_get(api::Request &q) { return list(*global_, q, volume_type(q.path[1])); }
 
 api::Reply Engine::volume_get(api::Request &q) {
-  auto v = Volumes(*global_, q.path[0]).one(owner(*global_, q), type_of(q.path[1]), q.path[2]);
-  return {to_json(q, Entry{&v, {}, {}, {}, {}}, users_of(*global_, v.pool)), etag(v), {}};
+  auto v = one_volume(*global_, q.path[0], volume_owner(*global_, q), volume_type(q.path[1]), q.path[2]);
+  return {to_json(q, VolumeEntry{&v, {}}, volume_users_of(*global_, v.pool)), volume_etag(v), {}};
+}
+
+/// Those who use a custom volume and could run are held until it goes; refused when one does.
+std::vector<std::shared_ptr<void>> Engine::hold_users(const db::VolumeFull &v, const char *doing) {
+  std::vector<std::shared_ptr<void>> out;
+  for (auto &u : db::volume_users(*global_, v.pool)) {
+    if (u.is_profile || u.source != v.name || db::project_of(*global_, u.project, "features.storage.volumes") != v.project) continue;
+    try {
+      out.push_back(instances_->hold_stopped(u.project, u.name, doing));
+    } catch (const Error &e) {
+      if (e.code() != ErrorCode::conflict) throw;
+      throw Error(e.code(), fmt::format("cannot {} volume {} of pool {}: The storage volume is still in use by running instances", doing, base::quoted(v.name), base::quoted(v.pool)), e);
+    }
+  }
+  return out;
 }
 
 api::Reply Engine::change_volume(api::Request &q, bool patch) {
-  auto type = type_of(q.path[1]);
-  auto change = change_of(q.body);
-  if (change.restore && !change.restore->empty()) base::fail(ErrorCode::not_supported, "volumes cannot be restored from snapshots yet");
-  if (type == image) base::fail(ErrorCode::invalid_argument, "volumes of images cannot be changed");
-  std::string where;
-  global_->transaction([&] {
-    auto v = Volumes(*global_, q.path[0]).one(owner(*global_, q), type, q.path[2]);
-    check_match(q.if_match, etag(v), "volume " + base::quoted(v.name));
+  auto type = volume_type(q.path[1]);
+  auto change = volume_change_of(q.body);
+  auto owner = volume_owner(*global_, q);
+  if (type == image_volume) base::fail(ErrorCode::invalid_argument, "volumes of images cannot be changed");
+  auto restore = change.restore.value_or("");
+  if (!restore.empty()) {
+    only_custom(type, "restore");
+    auto v = one_volume(*global_, q.path[0], owner, type, q.path[2]);
+    check_match(q.if_match, volume_etag(v), "volume " + base::quoted(v.name));
+    volumes_->snapshot(v, restore);
+    auto users = hold_users(v, "restore");
+    volumes_->restore(v, restore, {});
+    events_.lifecycle("storage-volume-restored", volume_url(v), owner, {{"snapshot", restore}});
+    if (!change.config) return {};
+  }
+  auto changed = [&] {
+    auto v = one_volume(*global_, q.path[0], owner, type, q.path[2]);
+    if (restore.empty()) check_match(q.if_match, volume_etag(v), "volume " + base::quoted(v.name));
+    auto before = v.config;
     if (!patch) v.config.clear();
     if (change.config)
       for (auto &[k, value] : *change.config) {
@@ -270,148 +234,43 @@ api::Reply Engine::change_volume(api::Request &q, bool patch) {
           v.config[k] = value;
       }
     if (!patch || change.description) v.description = change.description.value_or("");
-    storage::CustomVolumes::validate(v.name, v.config, type != custom);
-    db::update_volume(*global_, v);
-    where = url(v);
-  });
-  events_.lifecycle("storage-volume-updated", where, owner(*global_, q));
+    check_volume_config(v.name, v.config, type != custom_volume);
+    refuse_fixed(v, before);
+    return std::pair(v, before);
+  };
+  auto [wanted, before] = changed();
+  // Whose ids its files carry cannot change while an instance that uses it runs.
+  std::vector<std::shared_ptr<void>> users;
+  if (type == custom_volume && (differs(wanted.config, before, "security.shifted") || differs(wanted.config, before, "security.unmapped")))
+    users = hold_users(wanted, "change security.shifted or security.unmapped of");
+  global_->transaction([&] { db::update_volume(*global_, changed().first); });
+  events_.lifecycle("storage-volume-updated", volume_url(wanted), owner);
   return {};
 }
 api::Reply Engine::volume_put(api::Request &q) { return change_volume(q, false); }
 api::Reply Engine::volume_patch(api::Request &q) { return change_volume(q, true); }
 
-api::Reply Engine::volume_post(api::Request &q) {
-  only_custom(type_of(q.path[1]), "rename");
-  auto to = api::from_json<api::Rename>(q.body).name;
-  if (auto *pool = q.body.get_object().if_contains("pool"); pool && pool->is_string() && !pool->get_string().empty() && pool->get_string() != q.path[0])
-    base::fail(ErrorCode::not_supported, "volumes cannot be moved between storage pools yet");
-  refuse_used(*global_, volumes_->volume(q.path[0], owner(*global_, q), q.path[2]), "rename");
-  volumes_->rename(q.path[0], owner(*global_, q), q.path[2], to);
-  api::Reply r;
-  r.location = url(volumes_->volume(q.path[0], owner(*global_, q), to));
-  events_.lifecycle("storage-volume-renamed", r.location, owner(*global_, q), {{"old_name", q.path[2]}});
-  return r;
-}
-
 api::Reply Engine::volume_delete(api::Request &q) {
-  only_custom(type_of(q.path[1]), "delete");
-  auto v = volumes_->volume(q.path[0], owner(*global_, q), q.path[2]);
+  only_custom(volume_type(q.path[1]), "delete");
+  auto v = volumes_->volume(q.path[0], volume_owner(*global_, q), q.path[2]);
   refuse_used(*global_, v, "delete");
-  auto where = url(v);
-  volumes_->remove(q.path[0], owner(*global_, q), q.path[2]);
-  events_.lifecycle("storage-volume-deleted", where, owner(*global_, q));
+  auto where = volume_url(v);
+  volumes_->remove(q.path[0], v.project, q.path[2]);
+  events_.lifecycle("storage-volume-deleted", where, v.project);
   return {};
 }
 
 api::Reply Engine::volume_state_get(api::Request &q) {
-  auto type = type_of(q.path[1]);
-  auto v = Volumes(*global_, q.path[0]).one(owner(*global_, q), type, q.path[2]);
-  storage::VolumeRef ref{type == image ? storage::VolumeType::image : type == custom ? storage::VolumeType::custom : storage::VolumeType::container,
-                         type == image ? v.name : type == custom ? storage::CustomVolumes::store_name(v.project, v.name) : storage::store_name(v.project, v.name)};
+  auto type = volume_type(q.path[1]);
+  auto v = one_volume(*global_, q.path[0], volume_owner(*global_, q), type, q.path[2]);
+  storage::VolumeRef ref{type == image_volume ? storage::VolumeType::image : type == custom_volume ? storage::VolumeType::custom : storage::VolumeType::container,
+                         type == image_volume ? v.name : type == custom_volume ? storage::CustomVolumes::store_name(v.project, v.name) : storage::store_name(v.project, v.name)};
   return {json::object{{"usage", json::object{{"used", pools_->driver(q.path[0])->usage(ref)}, {"total", 0}}}}, {}, {}};
-}
-
-api::Reply Engine::volume_snapshots_get(api::Request &q) {
-  Volumes volumes(*global_, q.path[0]);
-  auto v = volumes.one(owner(*global_, q), type_of(q.path[1]), q.path[2]);
-  json::array out;
-  for (auto &s : volumes.snapshots(v)) {
-    if (q.recursion() == 0)
-      out.emplace_back(url(v, s.snapshot));
-    else
-      out.push_back(snapshot_json(s, true));
-  }
-  return {std::move(out), {}, {}};
-}
-
-api::Reply Engine::volume_snapshot_get(api::Request &q) {
-  Volumes volumes(*global_, q.path[0]);
-  auto v = volumes.one(owner(*global_, q), type_of(q.path[1]), q.path[2]);
-  auto s = volumes.snapshot(v, q.path[3]);
-  return {snapshot_json(s, false), etag(s), {}};
-}
-
-api::Reply Engine::volume_snapshots_post(api::Request &q) {
-  only_custom(type_of(q.path[1]), "snapshot");
-  auto change = change_of(q.body);
-  auto v = volumes_->volume(q.path[0], owner(*global_, q), q.path[2]);
-  auto *n = q.body.get_object().if_contains("name");
-  auto name = volumes_->snapshot_name(v, n ? api::from_json<std::string>(*n) : "");
-  OperationSpec s;
-  s.description = "Creating storage volume snapshot";
-  s.project = q.project();
-  s.resources["storage_volumes"] = {url(v)};
-  s.resources["storage_volume_snapshots"] = {url(v, name)};
-  return async(std::move(s), [this, v, name, change](TaskOperation &) {
-    volumes_->create_snapshot(v, name, change.description.value_or(""), change.expires_at.value_or(""));
-    events_.lifecycle("storage-volume-snapshot-created", url(v, name), v.project);
-  });
-}
-
-api::Reply Engine::change_volume_snapshot(api::Request &q, bool patch) {
-  auto type = type_of(q.path[1]);
-  auto change = change_of(q.body);
-  std::string where;
-  global_->transaction([&] {
-    Volumes volumes(*global_, q.path[0]);
-    auto v = volumes.one(owner(*global_, q), type, q.path[2]);
-    auto s = volumes.snapshot(v, q.path[3]);
-    check_match(q.if_match, etag(s), "snapshot " + base::quoted(q.path[3]));
-    if (!patch || change.description) s.description = change.description.value_or("");
-    if (!patch || change.expires_at) s.expires_text = change.expires_at.value_or("");
-    if (type == custom) {
-      auto row = volumes_->snapshot(v, q.path[3]);
-      row.description = s.description;
-      row.expires_text = s.expires_text;
-      db::update_volume_snapshot(*global_, row);
-    } else {
-      auto i = db::instance(*global_, v.project, v.name);
-      auto row = i ? db::snapshot(*global_, i->id, q.path[3]) : std::nullopt;
-      if (!row) base::fail(ErrorCode::not_found, "snapshot {} of volume {} not found", base::quoted(q.path[3]), base::quoted(v.name));
-      db::set_snapshot_description(*global_, row->id, s.description);
-      // The instance's snapshot has the expiry; its volume cannot outlive it.
-    }
-    where = url(v, q.path[3]);
-  });
-  events_.lifecycle("storage-volume-snapshot-updated", where, owner(*global_, q));
-  return {};
-}
-api::Reply Engine::volume_snapshot_put(api::Request &q) { return change_volume_snapshot(q, false); }
-api::Reply Engine::volume_snapshot_patch(api::Request &q) { return change_volume_snapshot(q, true); }
-
-api::Reply Engine::volume_snapshot_post(api::Request &q) {
-  only_custom(type_of(q.path[1]), "rename a snapshot of");
-  auto to = api::from_json<api::Rename>(q.body).name;
-  auto v = volumes_->volume(q.path[0], owner(*global_, q), q.path[2]);
-  volumes_->snapshot(v, q.path[3]);
-  base::SnapshotName::parse(to);
-  OperationSpec s;
-  s.description = "Renaming storage volume snapshot";
-  s.project = q.project();
-  s.resources["storage_volume_snapshots"] = {url(v, q.path[3])};
-  return async(std::move(s), [this, v, from = q.path[3], to](TaskOperation &) {
-    volumes_->rename_snapshot(v, from, to);
-    events_.lifecycle("storage-volume-snapshot-renamed", url(v, to), v.project, {{"old_name", from}});
-  });
-}
-
-api::Reply Engine::volume_snapshot_delete(api::Request &q) {
-  only_custom(type_of(q.path[1]), "delete a snapshot of");
-  auto v = volumes_->volume(q.path[0], owner(*global_, q), q.path[2]);
-  volumes_->snapshot(v, q.path[3]);
-  OperationSpec s;
-  s.description = "Deleting storage volume snapshot";
-  s.project = q.project();
-  s.resources["storage_volume_snapshots"] = {url(v, q.path[3])};
-  return async(std::move(s), [this, v, name = q.path[3]](TaskOperation &) {
-    volumes_->remove_snapshot(v, name);
-    events_.lifecycle("storage-volume-snapshot-deleted", url(v, name), v.project);
-  });
 }
 
 /// Object storage is not there yet.
 api::Reply Engine::buckets_get(api::Request &q) {
-  Volumes volumes(*global_, q.path[0]);
+  if (db::pools(*global_, q.path[0]).empty()) base::fail(ErrorCode::not_found, "Storage pool {} not found", base::quoted(q.path[0]));
   return {json::array{}, {}, {}};
 }
 

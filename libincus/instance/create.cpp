@@ -104,7 +104,7 @@ void Manager::create(const std::string &project, InstanceCreate request, const R
   if (request.start) start_claimed(project, row.name);
 }
 
-void Manager::store_new(db::InstanceRow &row, const Root &root, const std::vector<db::SnapshotRow> &snapshots, const char *trigger) {
+void Manager::store_new(db::InstanceRow &row, const Root &root, const NewVolume &volume, const char *trigger) {
   row.config["volatile.uuid"] = base::uuid();
   row.config["volatile.uuid.generation"] = row.config["volatile.uuid"];
   row.config["volatile.cloud-init.instance-id"] = base::uuid();
@@ -119,10 +119,15 @@ void Manager::store_new(db::InstanceRow &row, const Root &root, const std::vecto
   ctx_.global.transaction([&] {
     auto fresh = row;
     fresh.id = db::insert_instance(ctx_.global, fresh);
-    db::insert_volume(ctx_.global, db::VolumeRow{row.project, row.name, root.pool, "", "", 0, row.created_at});
-    for (auto s : snapshots) {
+    db::VolumeFull v;
+    static_cast<db::VolumeRow &>(v) = {row.project, row.name, root.pool, volume.like.first, "", 0, row.created_at};
+    v.config = volume.like.second;
+    db::insert_volume(ctx_.global, v);
+    for (auto s : volume.snapshots) {
       s.instance_id = fresh.id;
       db::insert_snapshot(ctx_.global, s);
+      for (auto &like : volume.snapshots_like)
+        if (like.name == s.name) db::set_snapshot_volume(ctx_.global, fresh.id, s.name, like);
     }
     row.id = fresh.id;
   });

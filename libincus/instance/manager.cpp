@@ -32,6 +32,8 @@ Manager::Manager(Context ctx) : ctx_(std::move(ctx)), logs_(ctx_.directory.empty
   on("snapshot.rename", &Manager::recover_snapshot_rename);
   on("instance.restore", &Manager::recover_restore);
   on("instance.rebuild", &Manager::recover_rebuild);
+  on("instance.refresh", &Manager::recover_refresh);
+  on("instance.move", &Manager::recover_move);
   on("instance.publish", &Manager::recover_publish);
   ctx_.runtime.set_events({[this](const Key &k) { on_stopped(k); }, [this](const Key &k, const Started &s) { on_rebooted(k, s); }});
 }

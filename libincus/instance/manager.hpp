@@ -15,6 +15,7 @@
 
 #include "db/journal.hpp"
 #include "db/records.hpp"
+#include "db/volumes.hpp"
 #include "device/device.hpp"
 #include "image/store.hpp"
 #include "instance/backup_config.hpp"
@@ -84,6 +85,27 @@ public:
   void remove(const std::string &project, const std::string &name);
   void rename(const std::string &project, const std::string &name, const std::string &new_name);
 
+  /// What a copy is brought up to date from.
+  struct RefreshSource {
+    std::string project, name;
+    bool instance_only = false, exclude_older = false;
+  };
+  /// What can be refused before any work.
+  void check_refresh(const std::string &project, const std::string &name, const std::string &from_project, const std::string &from_name);
+  /// The root and the snapshots become those of the source; what is the same stays.
+  void refresh(const std::string &project, const std::string &name, const RefreshSource &source, const Report &report);
+
+  /// Where it is to be, empty: as it is; and what is to change on the way (move.cpp).
+  struct InstanceMove {
+    std::string name, project, pool;
+    bool instance_only = false; ///< snapshots go
+    std::optional<Config> config;
+    std::optional<Devices> devices;
+    std::optional<std::vector<std::string>> profiles;
+  };
+  void check_move(const std::string &project, const std::string &name, const InstanceMove &to);
+  void move(const std::string &project, const std::string &name, const InstanceMove &to, const Report &report);
+
   // Running (state.cpp).
   void change_state(const std::string &project, const std::string &name, const InstanceStateChange &change);
   std::unique_ptr<Exec> exec(const std::string &project, const std::string &name, ExecSpec spec);
@@ -126,6 +148,8 @@ public:
   void with_root(const std::string &project, const std::string &name, const std::string &snapshot, const std::function<void(const RootView &)> &use);
   /// Ends every file session: the host closes.
   void close_files() { files_.close(); }
+  /// Nothing else is done with a stopped instance until the returned object goes; refused when it runs.
+  std::shared_ptr<void> hold_stopped(const std::string &project, const std::string &name, const char *what);
   /// For who tells about files: action, instance URL.
   void tell(const char *action, const std::string &project, const std::string &name, boost::json::object context) {
     event(action, project, name, std::move(context));
@@ -228,7 +252,17 @@ private:
   void event(const char *action, const std::string &project, const std::string &name, boost::json::object context = {});
 
   db::InstanceRow row_from(const std::string &project, const InstanceCreate &request);
-  void store_new(db::InstanceRow &row, const Root &root, const std::vector<db::SnapshotRow> &snapshots, const char *trigger = "create");
+  /// What the store gets of a new root.
+  struct NewVolume {
+    std::pair<std::string, Config> like; ///< description and configuration
+    std::vector<db::SnapshotRow> snapshots;
+    std::vector<db::VolumeSnapshotRow> snapshots_like; ///< for those of `snapshots`
+  };
+  void store_new(db::InstanceRow &row, const Root &root, const NewVolume &volume, const char *trigger = "create");
+  void adapt_snapshot(db::SnapshotRow &snapshot, const db::InstanceRow &to, const Expanded &expanded, const std::map<std::string, db::ProfileRow> &profiles);
+  std::optional<db::VolumeFull> volume_row(const db::InstanceRow &row, const std::string &pool);
+  db::InstanceRow moved(const db::InstanceRow &row, const InstanceMove &to);
+  void remove_snapshot_claimed(const std::string &project, const std::string &name, const std::string &snapshot);
   db::ImageRow image_of(const std::string &project, const InstanceSource &source);
   void create_from_image(db::InstanceRow &row, const InstanceCreate &request, const Report &report);
   void create_empty(db::InstanceRow &row);
@@ -261,6 +295,8 @@ private:
   bool is_kept(std::int64_t id);
   bool any_schedule();
   bool stop_live(std::optional<std::chrono::milliseconds> limit, bool again);
+  /// Refuses one whose snapshots the store tells differently as an instance's and as a volume's.
+  void check_snapshot_rows(const db::InstanceRow &row);
   void snapshot_at_start(const db::InstanceRow &row, const Expanded &expanded);
   /// Writes what templates of the image make of it now: what waits since its creation, copy or rename, and what each start writes.
   void apply_templates(const db::InstanceRow &row, const Expanded &expanded);
@@ -281,6 +317,8 @@ private:
   void recover_publish(const boost::json::object &data);
   void recover_restore(const boost::json::object &data);
   void recover_rebuild(const boost::json::object &data);
+  void recover_refresh(const boost::json::object &data);
+  void recover_move(const boost::json::object &data);
 
   Context ctx_;
   Logs logs_;

@@ -5,11 +5,13 @@
 #include "base/ids.hpp"
 #include "base/names.hpp"
 #include "base/time.hpp"
+#include "db/volumes.hpp"
 #include "device/device.hpp"
 #include "instance/keys.hpp"
 #include "instance/manager.hpp"
 #include "instance/schedule.hpp"
 #include "schema/schema.hpp"
+#include "storage/snapshot_names.hpp"
 
 namespace incus::instance {
 
@@ -69,26 +71,9 @@ SnapshotInfo Manager::snapshot(const std::string &project, const std::string &na
 }
 
 std::string Manager::next_snapshot_name(const db::InstanceRow &r, const Config &expanded) {
-  auto pattern = schema::value(instance_keys(), expanded, "snapshots.pattern");
-  if (pattern.empty()) pattern = "snap%d";
   std::set<std::string> have;
-  for (auto &s : db::snapshots(ctx_.global, r.id)) have.insert(s.name);
-  auto at = pattern.find("%d");
-  if (at == std::string::npos) {
-    if (!have.count(pattern)) return pattern;
-    pattern += "-%d";
-    at = pattern.find("%d");
-  }
-  // One above the highest, so that a name is not used again for another point in time while later ones exist.
-  std::int64_t next = 0;
-  auto head = pattern.substr(0, at), tail = pattern.substr(at + 2);
-  for (auto &n : have) {
-    if (n.size() <= head.size() + tail.size() || !n.starts_with(head) || !n.ends_with(tail)) continue;
-    auto digits = n.substr(head.size(), n.size() - head.size() - tail.size());
-    if (digits.size() > 15 || digits.find_first_not_of("0123456789") != std::string::npos) continue;
-    next = std::max<std::int64_t>(next, std::stoll(digits) + 1);
-  }
-  return head + std::to_string(next) + tail;
+  ctx_.global.query("SELECT name FROM instances_snapshots WHERE instance_id = ?", {r.id}, [&](const db::Row &row) { have.insert(row.text(0)); });
+  return storage::next_snapshot_name(schema::value(instance_keys(), expanded, "snapshots.pattern"), have);
 }
 
 std::string Manager::check_snapshot(const std::string &project, const std::string &name, const SnapshotCreate &request) {
@@ -98,6 +83,20 @@ std::string Manager::check_snapshot(const std::string &project, const std::strin
   if (db::snapshot(ctx_.global, r.id, snapshot))
     base::fail(ErrorCode::already_exists, "snapshot {} of instance {} already exists", base::quoted(snapshot), base::quoted(name));
   return snapshot;
+}
+
+std::shared_ptr<void> Manager::hold_stopped(const std::string &project, const std::string &name, const char *what) {
+  auto claim = std::make_shared<Claim>(*this, project, name, what);
+  must_not_run(row(project, name), what);
+  return claim;
+}
+
+void Manager::check_snapshot_rows(const db::InstanceRow &r) {
+  if (!db::snapshot_rows_agree(ctx_.global, r.id))
+    base::fail(ErrorCode::conflict,
+               "instance {}: the store's records of its snapshots and of its volume's snapshots differ; open the host anew after removing the patch "
+               "\"storage_missing_snapshot_records\" from the local store, which brings them together",
+               base::quoted(r.name));
 }
 
 void Manager::create_snapshot(const std::string &project, const std::string &name, const SnapshotCreate &request, const Report &report) {
@@ -184,6 +183,10 @@ void Manager::set_snapshot_expiry(const std::string &project, const std::string 
 
 void Manager::remove_snapshot(const std::string &project, const std::string &name, const std::string &snapshot) {
   Claim claim(*this, project, name, "snapshot delete");
+  remove_snapshot_claimed(project, name, snapshot);
+}
+
+void Manager::remove_snapshot_claimed(const std::string &project, const std::string &name, const std::string &snapshot) {
   auto r = row(project, name);
   auto s = db::snapshot(ctx_.global, r.id, snapshot);
   if (!s) base::fail(ErrorCode::not_found, "snapshot {} of instance {} not found", base::quoted(snapshot), base::quoted(name));
@@ -215,6 +218,9 @@ void Manager::restore(const std::string &project, const std::string &name, const
   fresh.config["volatile.uuid.generation"] = token;
   fresh.config["volatile.last_state.power"] = "STOPPED";
   check_expanded(fresh, expand(fresh), false);
+  auto volume = volume_row(r, root.pool);
+  for (auto &v : db::instance_volume_snapshots(ctx_.global, r.id))
+    if (volume && v.name == snapshot) volume->config = v.config;
   bool was_running = is_live(r.id);
   {
     db::Intent intent(ctx_.journal, "instance.restore", {{"id", r.id}, {"store", root.volume.name}, {"pool", root.pool}, {"token", token}});
@@ -225,7 +231,10 @@ void Manager::restore(const std::string &project, const std::string &name, const
       finish_stopped(key_of(r), "instance-stopped");
     }
     Files::Hold no_sessions(files_, r.id);
-    ctx_.global.transaction([&] { db::update_instance(ctx_.global, fresh); });
+    ctx_.global.transaction([&] {
+      db::update_instance(ctx_.global, fresh);
+      if (volume) db::update_volume(ctx_.global, *volume);
+    });
     ops.restore_commit(root.volume);
     intent.done();
   }

@@ -156,6 +156,7 @@ void Manager::start_claimed(const std::string &project, const std::string &name,
   if (is_live(r.id)) base::fail(ErrorCode::conflict, "cannot start instance {}: The instance is already running", base::quoted(name));
   auto e = expand(r);
   check_expanded(r, e, false);
+  check_snapshot_rows(r);
   snapshot_at_start(r, e);
   apply_templates(r, e);
   Files::Hold no_sessions(files_, r.id);

@@ -23,7 +23,11 @@ using Tree = std::shared_ptr<files::Vfs>;
 struct Volume {
   Tree tree;
   std::map<std::string, Tree> snapshots;
-  std::string restoring; ///< snapshot whose copy waits for restore_commit()
+  Tree restoring; ///< waits for restore_commit()
+};
+
+struct MemoryContent : storage::Content {
+  Tree tree;
 };
 
 class MemoryDriver : public storage::Driver, public storage::SnapshotOps, public Trees {
@@ -92,6 +96,19 @@ public:
   void create_from_backup(const VolumeRef &, bool, const std::function<void(int, int)> &) override { no_files(); }
   std::string snapshot_place(const VolumeRef &, const std::string &) override { no_files(); }
   storage::RootfsPlan snapshot_root(const VolumeRef &, const std::string &) override { no_files(); }
+  std::unique_ptr<storage::Content> open_content(const VolumeRef &vol, const std::optional<std::string> &snapshot) override {
+    std::lock_guard lock(mutex_);
+    auto &from = get(vol);
+    if (snapshot) need(from, vol, *snapshot);
+    auto c = std::make_unique<MemoryContent>();
+    c->tree = snapshot ? from.snapshots.at(*snapshot) : from.tree;
+    return c;
+  }
+
+  void create_from_content(const VolumeRef &vol, const storage::Content &content, const storage::Progress &) override {
+    std::lock_guard lock(mutex_);
+    add(vol, copy_tree(tree_of(content)));
+  }
 
   void remove_volume(const VolumeRef &vol) override {
     std::lock_guard lock(mutex_);
@@ -190,25 +207,42 @@ public:
     std::lock_guard lock(mutex_);
     auto &v = get(vol);
     need(v, vol, snapshot);
-    v.restoring = snapshot;
+    v.restoring = copy_tree(v.snapshots.at(snapshot));
+  }
+
+  void create_from_content(const VolumeRef &vol, const std::string &snapshot, const storage::Content &content, const storage::Progress &) override {
+    std::lock_guard lock(mutex_);
+    if (!get(vol).snapshots.emplace(snapshot, copy_tree(tree_of(content))).second) exists_already(vol.name + "/" + snapshot);
+  }
+
+  void refresh_prepare(const VolumeRef &vol, const VolumeRef &source, const std::optional<std::string> &snapshot, const storage::Progress &) override {
+    std::lock_guard lock(mutex_);
+    auto &from = get(source);
+    if (snapshot) need(from, source, *snapshot);
+    get(vol).restoring = copy_tree(snapshot ? from.snapshots.at(*snapshot) : from.tree);
+  }
+
+  void refresh_prepare(const VolumeRef &vol, const storage::Content &content, const storage::Progress &) override {
+    std::lock_guard lock(mutex_);
+    get(vol).restoring = copy_tree(tree_of(content));
   }
 
   void restore_commit(const VolumeRef &vol) override {
     std::lock_guard lock(mutex_);
     auto it = volumes_.find(id(vol));
     if (it == volumes_.end()) return;
-    auto from = std::exchange(it->second.restoring, {});
-    if (auto s = it->second.snapshots.find(from); s != it->second.snapshots.end()) it->second.tree = copy_tree(s->second);
+    if (auto from = std::exchange(it->second.restoring, {})) it->second.tree = from;
   }
 
   void restore_abandon(const VolumeRef &vol) override {
     std::lock_guard lock(mutex_);
-    if (auto it = volumes_.find(id(vol)); it != volumes_.end()) it->second.restoring.clear();
+    if (auto it = volumes_.find(id(vol)); it != volumes_.end()) it->second.restoring.reset();
   }
 
 private:
   using Id = std::pair<VolumeType, std::string>;
   static Id id(const VolumeRef &v) { return {v.type, v.name}; }
+  static const Tree &tree_of(const storage::Content &c) { return static_cast<const MemoryContent &>(c).tree; }
 
   [[noreturn]] void no_files() const { base::fail(ErrorCode::not_supported, "volumes of pool {} have no files: this is a test host in memory", base::quoted(pool_)); }
 

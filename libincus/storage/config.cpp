@@ -6,6 +6,7 @@
 
 #include "base/error.hpp"
 #include "base/names.hpp"
+#include "storage/custom.hpp"
 #include "sys/fs.hpp"
 
 namespace incus::storage {
@@ -17,6 +18,7 @@ namespace {
 constexpr schema::Key keys[] = {
     {"source", "string", nullptr, "", false, "An existing empty directory that holds the pool, instead of storage-pools/NAME."},
     {"user.*", "string", nullptr, "", true, "Free for the user's own notes.", true},
+    {"volume.*", "string", nullptr, "", true, "What custom volumes made here have where nothing else is said: volume.security.shifted and so on."},
 };
 
 /// A key's rule is broken.
@@ -52,9 +54,10 @@ std::span<const schema::Key> pool_keys() noexcept { return keys; }
 
 void validate_pool(const Config &config) {
   for (auto &[name, value] : config) {
-    bool user = name.starts_with("user.") && name.size() > 5;
-    if (name != "source" && !user)
-      fail(ErrorCode::invalid_argument, "config key {} is not known for storage pools of this driver; known are source and user.*", base::quoted(name));
+    bool user = name.starts_with("user.") && name.size() > 5, volume = name.starts_with("volume.") && !name.starts_with("volume.user.");
+    if (name != "source" && !user && !volume)
+      fail(ErrorCode::invalid_argument, "config key {} is not known for storage pools of this driver; known are source, volume.* and user.*", base::quoted(name));
+    if (volume) CustomVolumes::validate("of the pool", {{name.substr(7), value}}, false);
     if (value.find('\0') != std::string::npos) fail(ErrorCode::invalid_argument, "config key {}: the value may not hold NUL", base::quoted(name));
     if (name == "source" && !value.empty()) check_source(value);
   }

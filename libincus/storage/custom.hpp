@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Volumes that users make for themselves: rules, records and recovery over a driver.
 #pragma once
+#include <condition_variable>
 #include <functional>
 #include <mutex>
 #include <set>
@@ -9,8 +10,24 @@
 
 #include "db/volumes.hpp"
 #include "storage/pools.hpp"
+#include "storage/transfer.hpp"
 
 namespace incus::storage {
+
+/// A custom volume by where it is in the store.
+struct VolumeName {
+  std::string pool, project, name;
+};
+
+/// What a copy is made of.
+struct VolumeSource {
+  VolumeName volume;
+  std::optional<std::string> snapshot; ///< not its present content
+  bool volume_only = false;            ///< without snapshots
+  bool exclude_older = false;          ///< of a refresh: no snapshots from before the newest that both have
+  std::optional<Config> config;        ///< absent: the source's
+  std::string description;             ///< empty: the source's
+};
 
 class CustomVolumes {
 public:
@@ -26,6 +43,16 @@ public:
   void rename(const std::string &pool, const std::string &project, const std::string &name, const std::string &new_name);
   void remove(const std::string &pool, const std::string &project, const std::string &name);
 
+  // custom_copy.cpp
+  /// What can be refused before any work; `refresh`: of one that is there.
+  void check_copy(const VolumeName &to, const VolumeSource &source, bool refresh);
+  void copy(const VolumeName &to, const VolumeSource &source, const Progress &progress);
+  /// The volume gets the source's content, and its snapshots; what is the same stays. Nobody may have it mounted.
+  void refresh(const VolumeName &to, const VolumeSource &source, const Progress &progress);
+  /// With its snapshots, to another pool, project or name. `users` is called in the transaction that commits it.
+  void move(const VolumeName &from, const VolumeName &to, const std::function<void()> &users, const Progress &progress);
+
+  // custom_snapshots.cpp
   /// Throws not_found.
   db::VolumeSnapshotRow snapshot(const db::VolumeFull &volume, const std::string &name);
   /// The name it gets when `name` is empty, checked.
@@ -33,6 +60,8 @@ public:
   void create_snapshot(const db::VolumeFull &volume, const std::string &name, const std::string &description, const std::string &expires_at);
   void rename_snapshot(const db::VolumeFull &volume, const std::string &name, const std::string &new_name);
   void remove_snapshot(const db::VolumeFull &volume, const std::string &name);
+  /// The content becomes that of the snapshot; configuration stays. Nobody may have it mounted.
+  void restore(const db::VolumeFull &volume, const std::string &snapshot, const Progress &progress);
 
   // Backups (custom_backup.cpp).
   struct Place {
@@ -50,19 +79,46 @@ public:
   static void validate(const std::string &name, const Config &config, bool instance);
 
 private:
+  /// Holds volumes, and with them their snapshots, for one change at a time; waits for them.
+  class Hold {
+  public:
+    Hold(CustomVolumes &v, const std::vector<VolumeName> &volumes);
+    ~Hold();
+    Hold(const Hold &) = delete;
+    Hold &operator=(const Hold &) = delete;
+
+  private:
+    CustomVolumes &v_;
+    std::set<std::string> keys_;
+  };
+
+  storage::Place place(const VolumeName &name);
+  void refuse_taken(const VolumeName &name, const char *doing);
+  db::VolumeFull source_of(const VolumeSource &source);
   SnapshotOps &snapshots(const std::string &pool);
+  void remove_snapshot_held(const db::VolumeFull &volume, const std::string &name);
+  void replace_content(const VolumeName &name, const std::function<void()> &prepare);
   bool exists(const boost::json::object &data);
   void recover(const boost::json::object &data);
   void recover_rename(const boost::json::object &data);
   void recover_snapshot(const boost::json::object &data);
   void recover_snapshot_rename(const boost::json::object &data);
+  void recover_restore(const boost::json::object &data);
 
   db::Connection &global_;
   db::Journal &journal_;
   Pools &pools_;
   std::string state_;
-  std::mutex mutex_; ///< one change at a time
-  std::set<std::string> claimed_; ///< POOL/STORE_NAME of those that are being made outside of the lock
+  std::mutex mutex_;
+  std::condition_variable free_;
+  std::set<std::string> held_;
 };
+
+/// What the journal keeps of a volume, and back.
+boost::json::object journal_entry(const VolumeName &name);
+std::string journal_text(const boost::json::object &data, const char *key);
+VolumeRef custom_ref(const std::string &project, const std::string &name);
+
+inline constexpr int custom_volume_type = 2; ///< as the store has it
 
 } // namespace incus::storage

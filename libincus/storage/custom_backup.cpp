@@ -50,24 +50,9 @@ void CustomVolumes::create_from_backup(const db::VolumeFull &v, const std::vecto
   validate(v.name, v.config, false);
   check_snapshots(v, snaps);
   auto driver = pools_.driver(v.pool);
-  db::project_id(global_, v.project);
   boost::json::object data{{"pool", v.pool}, {"project", v.project}, {"name", v.name}};
-  // Others go on meanwhile: the claim of the name is the intent's, looked for under the lock.
-  std::unique_lock lock(mutex_);
-  if (db::volume(global_, v.pool, v.project, custom_type, v.name) || !claimed_.insert(v.pool + "/" + ref(v).name).second)
-    base::fail(ErrorCode::already_exists, "Volume by that name already exists: {} in pool {}", base::quoted(v.name), base::quoted(v.pool));
-  struct Release {
-    CustomVolumes &me;
-    std::string key;
-    std::unique_lock<std::mutex> &lock;
-    ~Release() {
-      if (!lock.owns_lock()) lock.lock();
-      me.claimed_.erase(key);
-    }
-  } release{*this, v.pool + "/" + ref(v).name, lock};
-  if (driver->exists(ref(v)))
-    base::fail(ErrorCode::conflict, "cannot create volume {}: pool {} holds one of that name that is not in the store", base::quoted(v.name), base::quoted(v.pool));
-  lock.unlock();
+  Hold hold(*this, {{v.pool, v.project, v.name}});
+  refuse_taken({v.pool, v.project, v.name}, "create");
   db::Intent intent(journal_, "volume", data);
   driver->create_from_backup(ref(v), !snaps.empty(), fill);
   if (!snaps.empty()) {
@@ -85,7 +70,7 @@ void CustomVolumes::adopt(const db::VolumeFull &v, const std::vector<db::VolumeS
   base::SnapshotName::parse(v.name);
   validate(v.name, v.config, false);
   check_snapshots(v, snaps);
-  std::lock_guard lock(mutex_);
+  Hold hold(*this, {{v.pool, v.project, v.name}});
   insert(global_, v, snaps);
 }
 

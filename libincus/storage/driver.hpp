@@ -33,6 +33,16 @@ using Progress = std::function<void(std::uint64_t done, std::uint64_t total)>;
 
 class SnapshotOps;
 
+/// What a volume or snapshot holds, as one tree whatever the driver: opened to be copied to another pool. Good for as long as it lives and the caller
+/// sees to it that nobody removes the volume.
+class Content {
+public:
+  virtual ~Content() = default;
+  int directory = -1; ///< where an instance's metadata.yaml and templates/ are; the content of a custom volume
+  int root = -1;      ///< an instance's files as the guest has them
+  std::optional<std::string> owners; ///< the id map that they carry, when it is not the guest's (shift.hpp)
+};
+
 /// One open pool. Thread-safe; callers serialise calls on one volume. Every call is idempotent where its comment says
 /// so, because reconciliation repeats it.
 class Driver {
@@ -55,12 +65,16 @@ public:
   virtual void create_image(const VolumeRef &image, const std::function<void(int dirfd)> &fill) = 0;
   /// An instance's root from an image volume of this pool: copy (reflink where possible) or share.
   virtual void create_from_image(const VolumeRef &vol, const VolumeRef &image, const Progress &progress) = 0;
-  /// An instance's root from another instance volume of this pool, or from a snapshot of it.
+  /// A volume from another one of its type of this pool, or from a snapshot of it.
   virtual void create_copy(const VolumeRef &vol, const VolumeRef &source, const std::optional<std::string> &snapshot, const Progress &progress) = 0;
   /// An instance's or custom volume from a backup. `fill` gets a descriptor of the new volume's empty directory, which it fills as that of an image (an
   /// instance's) or with what the user keeps there, and, with `snapshots`, one of a directory in which it makes such a one for each, else -1. Everything
   /// is removed again when fill throws.
   virtual void create_from_backup(const VolumeRef &vol, bool snapshots, const std::function<void(int dirfd, int snapshots)> &fill) = 0;
+  /// The volume, or a snapshot of it, to be copied to another pool.
+  virtual std::unique_ptr<Content> open_content(const VolumeRef &vol, const std::optional<std::string> &snapshot) = 0;
+  /// A volume from what one of another pool holds.
+  virtual void create_from_content(const VolumeRef &vol, const Content &content, const Progress &progress) = 0;
   /// Idempotent: a volume or part of one that is not there is no error. Snapshots go with it.
   virtual void remove_volume(const VolumeRef &vol) = 0;
   /// With its snapshots. Idempotent: done already is no error.
@@ -92,6 +106,8 @@ public:
   virtual std::vector<std::string> list(const VolumeRef &vol) = 0;
   /// Makes a snapshot of `vol` that is a copy of a snapshot of the same name of `source`, in this pool.
   virtual void copy(const VolumeRef &vol, const VolumeRef &source, const std::string &snapshot, const Progress &progress) = 0;
+  /// Makes a snapshot of `vol` from what one of another pool holds.
+  virtual void create_from_content(const VolumeRef &vol, const std::string &snapshot, const Content &content, const Progress &progress) = 0;
   virtual std::uint64_t usage(const VolumeRef &vol, const std::string &snapshot) = 0;
   /// Where the snapshot's directory is on this host, and how the root in an instance's is put together to be read.
   virtual std::string snapshot_place(const VolumeRef &vol, const std::string &snapshot) = 0;
@@ -101,6 +117,9 @@ public:
   /// crash until it returns.
   virtual void restore_prepare(const VolumeRef &vol, const std::string &snapshot, const Progress &progress) = 0;
   virtual void restore_commit(const VolumeRef &vol) = 0;
+  /// A refresh is a restore from elsewhere that writes only what differs: from another volume of this pool (or a snapshot of it), or from another pool's.
+  virtual void refresh_prepare(const VolumeRef &vol, const VolumeRef &source, const std::optional<std::string> &snapshot, const Progress &progress) = 0;
+  virtual void refresh_prepare(const VolumeRef &vol, const Content &content, const Progress &progress) = 0;
   virtual void restore_abandon(const VolumeRef &vol) = 0;
 };
 

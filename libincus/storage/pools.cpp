@@ -7,6 +7,7 @@
 #include "base/error.hpp"
 #include "base/names.hpp"
 #include "base/time.hpp"
+#include "db/volumes.hpp"
 
 namespace incus::storage {
 
@@ -224,6 +225,22 @@ void Pools::ensure_default() {
   });
 }
 
+namespace {
+void check_snapshots(db::Connection &global, const std::string &pool, SnapshotOps &ops, std::vector<std::string> &problems) {
+  std::map<std::int64_t, std::set<std::string>> rows;
+  for (auto &s : db::volume_snapshots(global, 0)) rows[s.volume_id].insert(s.name);
+  for (auto &v : db::volumes_full(global, pool)) {
+    if (v.type != 0 && v.type != 2) continue;
+    auto disk = v.type == 2 ? ops.list({VolumeType::custom, v.project + "_" + v.name}) : ops.list({VolumeType::container, store_name(v.project, v.name)});
+    std::set<std::string> there(disk.begin(), disk.end());
+    for (auto &s : there)
+      if (!rows[v.id].count(s)) problems.push_back(fmt::format("pool {}: snapshot {} of volume {} is on disk but not in the store", pool, s, v.name));
+    for (auto &s : rows[v.id])
+      if (!there.count(s)) problems.push_back(fmt::format("pool {}: snapshot {} of volume {} is in the store but not on disk", pool, s, v.name));
+  }
+}
+} // namespace
+
 void Pools::check(std::vector<std::string> &problems) {
   for (auto &row : db::pools(ctx_.global)) {
     auto d = driver(row.name);
@@ -240,6 +257,7 @@ void Pools::check(std::vector<std::string> &problems) {
     compare(VolumeType::container, containers, "container");
     compare(VolumeType::image, images, "image");
     compare(VolumeType::custom, custom, "custom");
+    if (auto *ops = d->snapshots()) check_snapshots(ctx_.global, row.name, *ops, problems);
   }
 }
 

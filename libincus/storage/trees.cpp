@@ -59,6 +59,12 @@ void check_component(const std::string &name) {
 
 const char *snapshots_directory(VolumeType type) noexcept { return type == VolumeType::custom ? "custom-snapshots" : "containers-snapshots"; }
 
+mode_t mode_of(int fd) {
+  struct stat st;
+  if (::fstat(fd, &st) != 0) fail_errno(errno, "cannot look at a volume");
+  return st.st_mode & 07777;
+}
+
 std::string base_name(const std::string &entry) { return entry.substr(0, entry.find('~')); }
 
 Fd TreeDriver::pool() const { return sys::open_directory(context_.directory); }
@@ -182,8 +188,7 @@ void TreeDriver::drop(int parent, const std::string &name) {
   std::string gone = name + "~old";
   {
     FaultScope fault("remove half-made volume");
-    sys::remove_tree(parent, gone);
-    sys::remove_tree(parent, name + "~new");
+    for (auto *half : {"~old", "~new", "~restore", "~restore~new"}) sys::remove_tree(parent, name + half);
   }
   if (!sys::exists_at(parent, name)) return;
   {
@@ -262,13 +267,62 @@ void TreeDriver::create_from_image(const VolumeRef &vol, const VolumeRef &image,
 
 void TreeDriver::create_copy(const VolumeRef &vol, const VolumeRef &source, const std::optional<std::string> &snapshot, const Progress &progress) {
   check_component(vol.name);
-  if (vol.type != VolumeType::container || source.type != VolumeType::container) fail(ErrorCode::not_supported, "only instances can be copied");
+  if (vol.type != source.type || vol.type == VolumeType::image) fail(ErrorCode::not_supported, "only instances and custom volumes can be copied");
   explain("copy to", describe(vol), [&] {
     Fd parent = type_directory(vol.type);
     if (sys::exists_at(parent.get(), vol.name)) fail(ErrorCode::already_exists, "it is on disk already");
     Fd from = snapshot ? open_snapshot(source, *snapshot) : volume(source);
-    make(parent.get(), vol.name, volume_mode(vol.type), [&](int dir) {
+    bool custom = vol.type == VolumeType::custom;
+    make(parent.get(), vol.name, custom ? mode_of(from.get()) : volume_mode(vol.type), [&](int dir) {
+      if (custom) return copy_custom(from.get(), dir, progress);
       copy_root(from.get(), dir, From::volume, progress);
+      finish_root(dir);
+    });
+  });
+}
+
+std::unique_ptr<Content> TreeDriver::open_content(const VolumeRef &vol, const std::optional<std::string> &snapshot) {
+  auto c = std::make_unique<TreeContent>();
+  c->volume = snapshot ? open_snapshot(vol, *snapshot) : volume(vol);
+  c->directory = c->root = c->volume.get();
+  if (vol.type == VolumeType::container) open_root(c->directory, *c);
+  return c;
+}
+
+void TreeDriver::copy_custom(int from, int to, const Progress &progress, int earlier) {
+  sys::CopyOptions options;
+  options.earlier = earlier;
+  if (progress) options.progress = [&](std::uint64_t bytes) { progress(bytes, 0); };
+  sys::copy_tree(from, to, options);
+}
+
+void TreeDriver::fill_from_content(int dirfd, const Content &content, const Progress &progress) {
+  sys::CopyOptions options;
+  options.only = [](const char *name) { return std::strcmp(name, "metadata.yaml") == 0 || std::strcmp(name, "templates") == 0; };
+  sys::copy_tree(content.directory, dirfd, options);
+  for (auto &file : root_files())
+    if (auto text = root_file(file, content); !text.empty()) {
+      FaultScope fault("write root file");
+      sys::write_new_file(dirfd, file, text, 0600);
+    }
+  Fd root;
+  {
+    FaultScope fault("make root");
+    root = sys::make_directory(dirfd, root_name(), 0700);
+  }
+  copy_custom(content.root, root.get(), progress);
+}
+
+void TreeDriver::create_from_content(const VolumeRef &vol, const Content &content, const Progress &progress) {
+  check_component(vol.name);
+  if (vol.type == VolumeType::image) fail(ErrorCode::not_supported, "only instances and custom volumes can be copied");
+  explain("copy to", describe(vol), [&] {
+    Fd parent = type_directory(vol.type);
+    if (sys::exists_at(parent.get(), vol.name)) fail(ErrorCode::already_exists, "it is on disk already");
+    bool custom = vol.type == VolumeType::custom;
+    make(parent.get(), vol.name, custom ? mode_of(content.root) : volume_mode(vol.type), [&](int dir) {
+      if (custom) return copy_custom(content.root, dir, progress);
+      fill_from_content(dir, content, progress);
       finish_root(dir);
     });
   });

@@ -10,8 +10,8 @@
 //   custom-snapshots/ (0700)      NAME/ (0700) SNAP/ (0711)
 // An instance's directory is 0100, and custom/ 0700, so that no user of the host reaches a set-uid file that a guest made.
 //
-// A volume (or snapshot) is made as NAME~new and renamed when it is whole and on disk; it is removed as NAME~old. '~' is in no name, so list()
-// reports these as NAME and remove_volume(NAME) removes them. Calls on one volume are serialised, so there is at most one of each.
+// A volume (or snapshot) is made as NAME~new and renamed when it is whole and on disk; it is removed as NAME~old. A custom volume that is restored or
+// refreshed has its next content in NAME~restore. '~' is in no name, so list() reports these as NAME and remove_volume(NAME) removes them. Calls on one volume are serialised, so there is at most one of each.
 //
 // Durable: what create, copy, snapshot and restore made outlasts a power loss once they return. Contents are synced before the rename
 // (sync_tree in sys/copy.hpp), the directory that holds the name after it: one journal commit where file systems allow it.
@@ -37,6 +37,8 @@ public:
   void create_from_image(const VolumeRef &vol, const VolumeRef &image, const Progress &progress) override;
   void create_copy(const VolumeRef &vol, const VolumeRef &source, const std::optional<std::string> &snapshot, const Progress &progress) override;
   void create_from_backup(const VolumeRef &vol, bool snapshots, const std::function<void(int dirfd, int snapshots)> &fill) override;
+  std::unique_ptr<Content> open_content(const VolumeRef &vol, const std::optional<std::string> &snapshot) override;
+  void create_from_content(const VolumeRef &vol, const Content &content, const Progress &progress) override;
   void remove_volume(const VolumeRef &vol) override;
   void rename(const VolumeRef &vol, const std::string &new_name) override;
   std::uint64_t usage(const VolumeRef &vol) override;
@@ -47,6 +49,7 @@ public:
   // SnapshotOps
   void create(const VolumeRef &vol, const std::string &snapshot, const Progress &progress) override;
   void copy(const VolumeRef &vol, const VolumeRef &source, const std::string &snapshot, const Progress &progress) override;
+  void create_from_content(const VolumeRef &vol, const std::string &snapshot, const Content &content, const Progress &progress) override;
   void remove(const VolumeRef &vol, const std::string &snapshot) override;
   void rename(const VolumeRef &vol, const std::string &snapshot, const std::string &new_name) override;
   std::vector<std::string> list(const VolumeRef &vol) override;
@@ -55,6 +58,8 @@ public:
   void restore_prepare(const VolumeRef &vol, const std::string &snapshot, const Progress &progress) override;
   void restore_commit(const VolumeRef &vol) override;
   void restore_abandon(const VolumeRef &vol) override;
+  void refresh_prepare(const VolumeRef &vol, const VolumeRef &source, const std::optional<std::string> &snapshot, const Progress &progress) override;
+  void refresh_prepare(const VolumeRef &vol, const Content &content, const Progress &progress) override;
 
 protected:
   using Fill = std::function<void(int dirfd)>;
@@ -66,6 +71,15 @@ protected:
   /// Makes the parts of an instance's new volume; `image` is a descriptor of the image volume's directory.
   virtual void fill_empty(int dirfd) = 0;
   virtual void fill_from_image(int dirfd, int image, const VolumeRef &ref, const Progress &progress) = 0;
+  /// An instance's volume or snapshot as what another driver can copy: sets `root`, keeps what that needs.
+  class TreeContent : public Content {
+  public:
+    base::Fd volume, files;      ///< behind `directory` and `root`
+    std::vector<base::Fd> other; ///< what `root` consists of
+  };
+  virtual void open_root(int dirfd, TreeContent &content) = 0;
+  /// What the small files beside a root say (by name, as root_files() has them) that came from another pool.
+  virtual std::string root_file(const std::string &file, const Content &content) = 0;
   /// Makes what a volume that can be started has and a snapshot has not; may be repeated.
   virtual void finish_root(int) {}
   /// Makes the driver's root of a rootfs/ that came from a backup.
@@ -87,7 +101,12 @@ protected:
   base::Fd type_directory_if_exists(const char *name) const;
   base::Fd volume(const VolumeRef &vol) const;
   base::Fd snapshot_directory(const VolumeRef &vol) const;
-  void add_snapshot(const VolumeRef &vol, const std::string &snapshot, int from, const Progress &progress);
+  void add_snapshot(const VolumeRef &vol, const std::string &snapshot, mode_t mode, const Fill &fill);
+  void copy_custom(int from, int to, const Progress &progress, int earlier = -1);
+  void fill_from_content(int dirfd, const Content &content, const Progress &progress);
+  /// The next root, or content, beside the present one.
+  void prepare_root(const VolumeRef &vol, int from, const std::function<std::string(const std::string &file)> &file, const Progress &progress, bool refresh);
+  void prepare_custom(const VolumeRef &vol, int from, const Progress &progress, bool refresh);
   base::Fd open_snapshot(const VolumeRef &vol, const std::string &snapshot) const;
   /// Makes NAME by way of NAME~new.
   void make(int parent, const std::string &name, mode_t mode, const Fill &fill);
@@ -107,7 +126,9 @@ protected:
 void check_component(const std::string &name);
 /// "containers-snapshots" or "custom-snapshots".
 const char *snapshots_directory(VolumeType type) noexcept;
-/// NAME of "NAME", "NAME~new" and "NAME~old".
+/// Of what is open. The directory of custom volumes is closed to the host's users, so one may have any.
+mode_t mode_of(int fd);
+/// NAME of "NAME", "NAME~new" and so on.
 std::string base_name(const std::string &entry);
 
 } // namespace incus::storage

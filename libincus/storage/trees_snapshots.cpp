@@ -35,9 +35,31 @@ void has_snapshots(const VolumeRef &vol) {
   if (vol.type == VolumeType::image) fail(ErrorCode::not_supported, "images have no snapshots");
 }
 
-void only_instances(const VolumeRef &vol) {
-  check_component(vol.name);
-  if (vol.type != VolumeType::container) fail(ErrorCode::not_supported, "this can be done with the snapshots of instances alone");
+/// Puts NAME~restore in place of NAME; idempotent.
+void commit_custom(int parent, const std::string &name) {
+  std::string ready = name + "~restore", old = name + "~old";
+  if (sys::exists_at(parent, ready)) {
+    if (sys::exists_at(parent, name)) {
+      sys::remove_tree(parent, old); // of an earlier one
+      FaultScope fault("put old content aside");
+      sys::rename_at(parent, name, parent, old);
+    }
+    FaultScope fault("put restored content in place");
+    sys::rename_at(parent, ready, parent, name);
+  }
+  sys::sync_directory(parent);
+  FaultScope fault("remove old content");
+  sys::remove_tree(parent, old);
+}
+
+void abandon_custom(int parent, const std::string &name) {
+  if (!sys::exists_at(parent, name) && sys::exists_at(parent, name + "~old")) {
+    FaultScope fault("put old content back");
+    sys::rename_at(parent, name + "~old", parent, name);
+  }
+  FaultScope fault("remove restored content");
+  sys::remove_tree(parent, name + "~restore");
+  sys::remove_tree(parent, name + "~restore~new");
 }
 
 } // namespace
@@ -57,10 +79,9 @@ Fd TreeDriver::open_snapshot(const VolumeRef &vol, const std::string &snapshot) 
   return sys::open_child(of.get(), snapshot);
 }
 
-void TreeDriver::add_snapshot(const VolumeRef &vol, const std::string &snapshot, int from, const Progress &progress) {
-  bool custom = vol.type == VolumeType::custom;
+void TreeDriver::add_snapshot(const VolumeRef &vol, const std::string &snapshot, mode_t mode, const Fill &fill) {
   Fd all;
-  if (custom) {
+  if (vol.type == VolumeType::custom) {
     // Pools of earlier versions have none.
     FaultScope fault("make snapshots directory");
     all = sys::make_directory(pool().get(), snapshots_directory(vol.type), 0700);
@@ -76,12 +97,7 @@ void TreeDriver::add_snapshot(const VolumeRef &vol, const std::string &snapshot,
   }
   if (sys::exists_at(of.get(), snapshot)) fail(ErrorCode::already_exists, "snapshot {} is on disk already", base::quoted(snapshot));
   try {
-    make(of.get(), snapshot, custom ? 0711 : 0100, [&](int dir) {
-      if (custom)
-        sys::copy_tree(from, dir);
-      else
-        copy_root(from, dir, From::volume, progress);
-    });
+    make(of.get(), snapshot, mode, fill);
   } catch (...) {
     ::unlinkat(all.get(), vol.name.c_str(), AT_REMOVEDIR); // unless others are in it
     throw;
@@ -91,14 +107,34 @@ void TreeDriver::add_snapshot(const VolumeRef &vol, const std::string &snapshot,
 void TreeDriver::create(const VolumeRef &vol, const std::string &snapshot, const Progress &progress) {
   has_snapshots(vol);
   check_component(snapshot);
-  explain("snapshot", describe(vol), [&] { add_snapshot(vol, snapshot, volume(vol).get(), progress); });
+  explain("snapshot", describe(vol), [&] {
+    Fd from = volume(vol);
+    bool custom = vol.type == VolumeType::custom;
+    add_snapshot(vol, snapshot, custom ? mode_of(from.get()) : 0100,
+                 [&](int dir) { custom ? copy_custom(from.get(), dir, progress) : copy_root(from.get(), dir, From::volume, progress); });
+  });
 }
 
 void TreeDriver::copy(const VolumeRef &vol, const VolumeRef &source, const std::string &snapshot, const Progress &progress) {
-  only_instances(vol);
-  only_instances(source);
+  has_snapshots(vol);
+  has_snapshots(source);
   check_component(snapshot);
-  explain("copy a snapshot to", describe(vol), [&] { add_snapshot(vol, snapshot, open_snapshot(source, snapshot).get(), progress); });
+  explain("copy a snapshot to", describe(vol), [&] {
+    Fd from = open_snapshot(source, snapshot);
+    bool custom = vol.type == VolumeType::custom;
+    add_snapshot(vol, snapshot, custom ? mode_of(from.get()) : 0100,
+                 [&](int dir) { custom ? copy_custom(from.get(), dir, progress) : copy_root(from.get(), dir, From::volume, progress); });
+  });
+}
+
+void TreeDriver::create_from_content(const VolumeRef &vol, const std::string &snapshot, const Content &content, const Progress &progress) {
+  has_snapshots(vol);
+  check_component(snapshot);
+  explain("copy a snapshot to", describe(vol), [&] {
+    bool custom = vol.type == VolumeType::custom;
+    add_snapshot(vol, snapshot, custom ? mode_of(content.root) : 0100,
+                 [&](int dir) { custom ? copy_custom(content.root, dir, progress) : fill_from_content(dir, content, progress); });
+  });
 }
 
 void TreeDriver::remove(const VolumeRef &vol, const std::string &snapshot) {
@@ -149,45 +185,80 @@ std::uint64_t TreeDriver::usage(const VolumeRef &vol, const std::string &snapsho
   return sys::tree_usage(open_snapshot(vol, snapshot).get(), root_name()).bytes;
 }
 
-void TreeDriver::restore_prepare(const VolumeRef &vol, const std::string &snapshot, const Progress &progress) {
-  only_instances(vol);
-  explain("restore", describe(vol), [&] {
-    Fd from = open_snapshot(vol, snapshot), dir = volume(vol);
-    std::string root = root_name(), fresh = root + ".restore~new", ready = root + ".restore";
+void TreeDriver::prepare_root(const VolumeRef &vol, int from, const std::function<std::string(const std::string &file)> &file, const Progress &progress, bool refresh) {
+  Fd dir = volume(vol);
+  std::string root = root_name(), fresh = root + ".restore~new", ready = root + ".restore";
+  {
+    FaultScope fault("remove old restore");
+    sys::remove_tree(dir.get(), ready);
+    sys::remove_tree(dir.get(), fresh);
+  }
+  try {
+    Fd target, earlier = refresh ? sys::open_child(dir.get(), root) : Fd();
     {
-      FaultScope fault("remove old restore");
-      sys::remove_tree(dir.get(), ready);
-      sys::remove_tree(dir.get(), fresh);
+      FaultScope fault("make restore directory");
+      target = sys::make_directory(dir.get(), fresh, 0700);
     }
+    copy_custom(from, target.get(), progress, refresh ? earlier.get() : -1);
+    for (auto &name : root_files()) {
+      FaultScope fault("write restore file");
+      sys::atomic_write(dir.get(), name + ".restore", file(name), 0600);
+    }
+    sys::sync_tree(target.get());
+    FaultScope fault("publish restore");
+    sys::rename_at(dir.get(), fresh, dir.get(), ready);
+  } catch (...) {
     try {
-      Fd source = sys::open_child(from.get(), root), target;
-      {
-        FaultScope fault("make restore directory");
-        target = sys::make_directory(dir.get(), fresh, 0700);
-      }
-      sys::CopyOptions options;
-      if (progress) options.progress = [&](std::uint64_t bytes) { progress(bytes, 0); };
-      sys::copy_tree(source.get(), target.get(), options);
-      for (auto &file : root_files()) {
-        FaultScope fault("write restore file");
-        sys::atomic_write(dir.get(), file + ".restore", sys::read_file_if_exists(from.get(), file).value_or(""), 0600);
-      }
-      sys::sync_tree(target.get());
-      FaultScope fault("publish restore");
-      sys::rename_at(dir.get(), fresh, dir.get(), ready);
+      sys::remove_tree(dir.get(), fresh);
     } catch (...) {
-      try {
-        sys::remove_tree(dir.get(), fresh);
-      } catch (...) {
-      }
-      throw;
     }
-    sys::sync_directory(dir.get());
+    throw;
+  }
+  sys::sync_directory(dir.get());
+}
+
+void TreeDriver::prepare_custom(const VolumeRef &vol, int from, const Progress &progress, bool refresh) {
+  Fd parent = type_directory(vol.type), now = volume(vol);
+  {
+    FaultScope fault("remove old restore");
+    sys::remove_tree(parent.get(), vol.name + "~restore");
+  }
+  make(parent.get(), vol.name + "~restore", mode_of(from), [&](int dir) { copy_custom(from, dir, progress, refresh ? now.get() : -1); });
+}
+
+void TreeDriver::restore_prepare(const VolumeRef &vol, const std::string &snapshot, const Progress &progress) {
+  has_snapshots(vol);
+  explain("restore", describe(vol), [&] {
+    Fd from = open_snapshot(vol, snapshot);
+    if (vol.type == VolumeType::custom) return prepare_custom(vol, from.get(), progress, false);
+    Fd source = sys::open_child(from.get(), root_name());
+    prepare_root(vol, source.get(), [&](auto &file) { return sys::read_file_if_exists(from.get(), file).value_or(""); }, progress, false);
+  });
+}
+
+void TreeDriver::refresh_prepare(const VolumeRef &vol, const VolumeRef &source, const std::optional<std::string> &snapshot, const Progress &progress) {
+  has_snapshots(vol);
+  has_snapshots(source);
+  explain("refresh", describe(vol), [&] {
+    Fd from = snapshot ? open_snapshot(source, *snapshot) : volume(source);
+    if (vol.type == VolumeType::custom) return prepare_custom(vol, from.get(), progress, true);
+    Fd root = sys::open_child(from.get(), root_name());
+    prepare_root(vol, root.get(), [&](auto &file) { return sys::read_file_if_exists(from.get(), file).value_or(""); }, progress, true);
+  });
+}
+
+void TreeDriver::refresh_prepare(const VolumeRef &vol, const Content &content, const Progress &progress) {
+  has_snapshots(vol);
+  explain("refresh", describe(vol), [&] {
+    if (vol.type == VolumeType::custom) return prepare_custom(vol, content.root, progress, true);
+    prepare_root(vol, content.root, [&](auto &file) { return root_file(file, content); }, progress, true);
   });
 }
 
 void TreeDriver::restore_commit(const VolumeRef &vol) {
+  has_snapshots(vol);
   explain("restore", describe(vol), [&] {
+    if (vol.type == VolumeType::custom) return commit_custom(type_directory(vol.type).get(), vol.name);
     Fd dir = volume(vol);
     std::string root = root_name(), ready = root + ".restore", old = root + ".old";
     std::vector<std::string> was;
@@ -224,6 +295,12 @@ void TreeDriver::restore_commit(const VolumeRef &vol) {
 }
 
 void TreeDriver::restore_abandon(const VolumeRef &vol) {
+  has_snapshots(vol);
+  if (vol.type == VolumeType::custom) {
+    Fd parent = type_directory_if_exists(volume_directory(vol.type));
+    if (parent) abandon_custom(parent.get(), vol.name);
+    return;
+  }
   if (!exists(vol)) return;
   explain("undo the restore of", describe(vol), [&] {
     Fd dir = volume(vol);

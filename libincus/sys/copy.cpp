@@ -10,8 +10,10 @@
 #include <linux/fs.h>
 #include <linux/magic.h>
 #include <linux/openat2.h>
+#include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
@@ -119,6 +121,26 @@ void copy_xattrs(const Xattrs &from, const Xattrs &to) {
   }
 }
 
+/// Name and value of all; nothing when they cannot be told.
+std::optional<std::map<std::string, std::string>> xattrs_of(const Xattrs &x) {
+  std::map<std::string, std::string> out;
+  std::vector<char> names(65536), value(65536);
+  ssize_t n = x.list(names.data(), names.size());
+  if (n < 0) return errno == EOPNOTSUPP ? std::optional(out) : std::nullopt;
+  for (const char *name = names.data(); name < names.data() + n; name += std::strlen(name) + 1) {
+    ssize_t size = x.get(name, value.data(), value.size());
+    if (size < 0) return std::nullopt;
+    out[name].assign(value.data(), static_cast<std::size_t>(size));
+  }
+  return out;
+}
+
+bool same_time(const statx_timestamp &a, const statx_timestamp &b) { return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec; }
+bool same_file(const struct statx &a, const struct statx &b) {
+  return a.stx_mode == b.stx_mode && a.stx_size == b.stx_size && a.stx_uid == b.stx_uid && a.stx_gid == b.stx_gid && a.stx_nlink == 1 && b.stx_nlink == 1 &&
+         same_time(a.stx_mtime, b.stx_mtime);
+}
+
 /// The order matters: a change of owner drops capabilities and set-uid bits, an ACL changes the mode.
 void set_attributes(int from, int to, const struct statx &st) {
   if (::fchown(to, st.stx_uid, st.stx_gid) != 0) failure("set the owner of");
@@ -157,7 +179,7 @@ public:
 private:
   struct Dirs {
     TreeNode &node;
-    int from, to;
+    int from, to, earlier;
   };
 
   void visit(TreeNode &node) {
@@ -183,7 +205,8 @@ private:
       if (node.parent || !options_.only || options_.only(name)) entries.push_back({inode, type, name});
     });
     std::sort(entries.begin(), entries.end(), [](const Entry &a, const Entry &b) { return a.inode < b.inode; }); // the order of the disk
-    Dirs dirs{node, from.get(), to.get()};
+    Fd earlier = options_.earlier >= 0 ? open_node(options_.earlier, node) : Fd();
+    Dirs dirs{node, from.get(), to.get(), earlier ? earlier.get() : -1};
     for (auto &e : entries) {
       if (walk_.stopped()) return;
       try {
@@ -260,6 +283,7 @@ private:
     struct statx st;
     look(from.get(), "", st);
     if (!S_ISREG(st.stx_mode)) return; // replaced meanwhile
+    if (d.earlier >= 0 && keep_earlier(d, name, from.get(), st)) return;
     Fd to;
     bool made = make_or_link(d, name, st, [&] {
       to = open_entry_new(d.to, name);
@@ -271,6 +295,18 @@ private:
     copy_data(from.get(), to.get(), st);
     set_attributes(from.get(), to.get(), st);
     if (st.stx_size && options_.write_out && !in_memory_) ::sync_file_range(to.get(), 0, 0, SYNC_FILE_RANGE_WRITE);
+  }
+
+  /// True: the earlier copy's file is this one's too.
+  bool keep_earlier(const Dirs &d, const char *name, int from, const struct statx &st) {
+    Fd was = open_entry(d.earlier, name, O_RDONLY | O_NOATIME);
+    struct statx then;
+    if (!was || !look(was.get(), "", then) || !same_file(st, then)) return false;
+    auto now = xattrs_of(Xattrs(from));
+    if (!now || now != xattrs_of(Xattrs(was.get()))) return false;
+    if (::linkat(d.earlier, name, d.to, name, 0) != 0) return false; // an immutable one, say: copied then
+    files_++;
+    return true;
   }
 
   static Fd open_entry_new(int dirfd, const char *name) noexcept {

@@ -16,6 +16,9 @@ struct CopyOptions {
   std::function<bool(const char *name)> only;
   /// Bytes copied so far; called from worker threads, one at a time. What it throws ends the copy.
   std::function<void(std::uint64_t bytes)> progress;
+  /// When set: an earlier copy on the target's file system, which goes away in favour of this one. A file that is the same there (size, time, owner,
+  /// mode, attributes) becomes one more name of it and is not read.
+  int earlier = -1;
 };
 
 struct CopyResult {

@@ -80,6 +80,10 @@ void operate(Host &h, const std::string &method, const std::string &path, const 
 }
 bool has_volume(Host &h, const std::string &name) { return h.request("GET", volumes).find("/custom/" + name + "\"") != std::string::npos; }
 
+const std::string second = "/1.0/storage-pools/p2/volumes/custom";
+void second_pool(Host &h) { h.create_storage_pool({"p2", "dir", "", {}}); }
+bool has_volume(Host &h, const std::string &base, const std::string &name) { return h.request("GET", base).find("/custom/" + name + "\"") != std::string::npos; }
+
 /// One operation: how to get ready for it, what it does, what may be found afterwards, how to get back.
 struct Scenario {
   const char *name;
@@ -265,6 +269,81 @@ const Scenario scenarios[] = {
      [](Host &h) {
        for (auto *v : {"v1", "v2"})
          if (has_volume(h, v)) h.request("DELETE", volumes + "/" + v);
+     }},
+    {"volumes between pools",
+     [](Host &h) {
+       second_pool(h);
+       h.request("POST", volumes, R"({"name":"v1"})");
+       operate(h, "POST", volumes + "/v1/snapshots", R"({"name":"s0"})");
+     },
+     [](Host &h) {
+       operate(h, "POST", second, R"({"name":"v2","source":{"type":"copy","pool":"default","name":"v1"}})");
+       h.request("PUT", second + "/v2", R"({"restore":"s0"})");
+       operate(h, "POST", volumes + "/v1/snapshots", R"({"name":"s1"})");
+       operate(h, "POST", second, R"({"name":"v2","source":{"type":"copy","pool":"default","name":"v1","refresh":true}})");
+       operate(h, "POST", volumes + "/v1", R"({"name":"v3","pool":"p2"})");
+     },
+     [](Host &h) {
+       must(has_volume(h, volumes, "v1") != has_volume(h, second, "v3"), "neither the old volume nor the moved one, or both");
+       auto moved = has_volume(h, second, "v3");
+       must(h.request("GET", (moved ? second + "/v3" : volumes + "/v1") + "/snapshots").find("/s0\"") != std::string::npos, "the snapshot is lost");
+       for (auto *v : {"v2", "v3"})
+         if (has_volume(h, second, v)) operate(h, "POST", second + "/" + v + "/snapshots", R"({"name":"later"})");
+     },
+     [](Host &h) {
+       for (auto *v : {"v2", "v3"})
+         if (has_volume(h, second, v)) h.request("DELETE", second + "/" + v);
+       if (has_volume(h, "v1")) h.request("DELETE", volumes + "/v1");
+       h.storage_pool("p2").remove();
+     }},
+    {"move",
+     [](Host &h) {
+       second_pool(h);
+       create(h, "m");
+       h.instance("m").write_file("/root/mark", "mine");
+       h.instance("m").create_snapshot({"s0", false, {}}).wait();
+     },
+     [](Host &h) {
+       operate(h, "POST", "/1.0/instances/m", R"({"name":"m2","pool":"p2","migration":true})");
+       operate(h, "POST", "/1.0/instances/m2", R"({"name":"m2","pool":"default","migration":true,"instance_only":true})");
+     },
+     [](Host &h) {
+       must(exists(h, "m") != exists(h, "m2"), "neither the old name nor the new one, or both");
+       auto i = h.instance(exists(h, "m") ? "m" : "m2");
+       must(i.read_file("/root/mark") == "mine", "the root is another one");
+       must(has_snapshot(h, i.name(), "s0") || i.info().expanded_devices.at("root").at("pool") == "default", "the snapshot is lost");
+       i.start().wait();
+       must(i.exec({"true"}).exit_code == 0, "a moved instance does not work");
+     },
+     [](Host &h) {
+       kill_and_delete(h, "m");
+       kill_and_delete(h, "m2");
+       h.storage_pool("p2").remove();
+     }},
+    {"refresh",
+     [](Host &h) {
+       second_pool(h);
+       create(h, "f");
+       h.instance("f").write_file("/root/mark", "old");
+       operate(h, "POST", "/1.0/instances", R"({"name":"t","devices":{"root":{"type":"disk","path":"/","pool":"p2"}},"source":{"type":"copy","source":"f"}})");
+       h.instance("t").create_snapshot({"goes", false, {}}).wait();
+       h.instance("f").write_file("/root/mark", "new");
+       h.instance("f").create_snapshot({"s0", false, {}}).wait();
+     },
+     [](Host &h) { operate(h, "POST", "/1.0/instances", R"({"name":"t","source":{"type":"copy","source":"f","refresh":true}})"); },
+     [](Host &h) {
+       auto i = h.instance("t");
+       auto mark = i.read_file("/root/mark");
+       must(mark == "old" || mark == "new", "the root is neither the old nor the new one: " + mark);
+       operate(h, "POST", "/1.0/instances", R"({"name":"t","source":{"type":"copy","source":"f","refresh":true}})");
+       must(i.read_file("/root/mark") == "new" && has_snapshot(h, "t", "s0") && !has_snapshot(h, "t", "goes"), "a second refresh does not do it");
+       i.start().wait();
+       must(i.exec({"true"}).exit_code == 0, "a refreshed instance does not work");
+     },
+     [](Host &h) {
+       kill_and_delete(h, "t");
+       kill_and_delete(h, "f");
+       h.storage_pool("p2").remove();
      }},
 };
 

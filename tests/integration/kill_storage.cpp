@@ -33,7 +33,8 @@ namespace {
 
 const base::Log silent;
 const std::string print(64, 'a');
-const VolumeRef c1{VolumeType::container, "c1"}, c2{VolumeType::container, "c2"}, img{VolumeType::image, print};
+const VolumeRef c1{VolumeType::container, "c1"}, c2{VolumeType::container, "c2"}, img{VolumeType::image, print}, data{VolumeType::custom, "default_data"},
+    data2{VolumeType::custom, "default_copy"};
 const IdMap high{{true, true, 1000000, 0, 1000000000}};
 
 struct Pool {
@@ -99,6 +100,8 @@ std::map<std::string, Manifest> state(const Pool &p) {
       if (m.size() == 1) m[""] = "empty " + std::to_string(st.st_mode); // made now
       all[name] = m;
     }
+    auto parent = e.path().parent_path();
+    if (name.find('~') == std::string::npos && (parent == p.path + "/custom" || parent.parent_path() == p.path + "/custom-snapshots")) all[name] = manifest(e.path());
     if (leaf == "lower" || leaf == "idmap") names[name] += slurp(e.path());
   }
   return all;
@@ -116,7 +119,7 @@ std::string changed(const std::map<std::string, Manifest> &a, const std::map<std
 }
 
 struct Case {
-  const char *name;
+  std::string name;
   std::function<void(Pool &)> before;
   std::function<void(Driver &)> op;
   /// What the journal's undo does before the operation is repeated; null: the operation is repeated as it is.
@@ -137,6 +140,92 @@ void base_snapshot(Pool &p) {
   base_instance(p);
   p.open()->snapshots()->create(c1, "s1", {});
   work(p, "two");
+}
+
+/// A second pool, whose c1 and custom volume go to the first.
+struct Other {
+  TempDir tmp;
+  std::unique_ptr<Driver> driver;
+  explicit Other(const char *kind) : driver(storage::driver(kind).open({"p2", tmp.path + "/pool", {}, &silent})) {
+    driver->create();
+    driver->create_image(img, fill);
+    driver->create_from_image(c1, img, {});
+    driver->snapshots()->create(c1, "s1", {});
+    driver->create_empty(data);
+    for (int i = 0; i < 5; i++) write_file(tmp.path + "/pool/custom/default_data/f" + std::to_string(i), std::string(5000, static_cast<char>('a' + i)));
+    driver->snapshots()->create(data, "s1", {});
+    fix_times(tmp.path);
+  }
+};
+Other &other(const char *kind) {
+  static Other dir("dir"), overlay("overlay");
+  return std::string(kind) == "dir" ? dir : overlay;
+}
+
+void base_data(Pool &p) {
+  base_instance(p);
+  auto d = p.open();
+  d->create_empty(data);
+  for (int i = 0; i < 5; i++) write_file(p.path + "/custom/default_data/f" + std::to_string(i), std::string(5000, static_cast<char>(i == 3 ? 'x' : 'a' + i)));
+  write_file(p.path + "/custom/default_data/goes", "x");
+  fix_times(p.path + "/custom/default_data");
+  d->snapshots()->create(data, "s1", {});
+}
+
+/// Of custom volumes, within the pool and from another; and of instances from another pool. Undone as the journal does.
+std::vector<Case> copies() {
+  auto from = [](const char *kind, const VolumeRef &v, std::optional<std::string> s, const std::function<void(const storage::Content &)> &use) {
+    use(*other(kind).driver->open_content(v, s));
+  };
+  auto undo = [](Driver &d) { d.remove_volume(data2); };
+  auto abandon = [](Driver &d) { d.snapshots()->restore_abandon(data); };
+  std::vector<Case> v{
+      {"copy a custom volume", base_data, [](Driver &d) { d.create_copy(data2, data, std::nullopt, {}); }, undo},
+      {"copy a custom volume's snapshot",
+       [](Pool &p) {
+         base_data(p);
+         p.open()->create_copy(data2, data, std::nullopt, {});
+       },
+       [](Driver &d) { d.snapshots()->copy(data2, data, "s1", {}); }, [](Driver &d) { d.snapshots()->remove(data2, "s1"); }},
+      {"custom volume from another pool", base_data, [=](Driver &d) { from("dir", data, {}, [&](auto &c) { d.create_from_content(data2, c, {}); }); }, undo},
+      {"prepare a restore of a custom volume", base_data, [](Driver &d) { d.snapshots()->restore_prepare(data, "s1", {}); }, abandon},
+      {"prepare a refresh of a custom volume", base_data, [=](Driver &d) { from("dir", data, {}, [&](auto &c) { d.snapshots()->refresh_prepare(data, c, {}); }); }, abandon},
+      {"commit a restore of a custom volume",
+       [](Pool &p) {
+         base_data(p);
+         p.open()->snapshots()->restore_prepare(data, "s1", {});
+       },
+       [](Driver &d) { d.snapshots()->restore_commit(data); },
+       {}},
+      {"commit a refresh of a custom volume",
+       [=](Pool &p) {
+         base_data(p);
+         from("dir", data, {}, [&](auto &c) { p.open()->snapshots()->refresh_prepare(data, c, {}); });
+       },
+       [](Driver &d) { d.snapshots()->restore_commit(data); },
+       {}},
+      {"remove a custom volume that is half restored",
+       [](Pool &p) {
+         base_data(p);
+         p.open()->snapshots()->restore_prepare(data, "s1", {});
+       },
+       [](Driver &d) { d.remove_volume(data); },
+       {}},
+  };
+  for (auto *kind : {"dir", "overlay"}) {
+    auto name = [&](const char *what) { return std::string(what) + " pool of the " + kind + " driver"; };
+    v.push_back({name("instance from another"), base_instance, [=](Driver &d) { from(kind, c1, {}, [&](auto &c) { d.create_from_content(c2, c, {}); }); },
+                 [](Driver &d) { d.remove_volume(c2); }});
+    v.push_back({name("snapshot from another"), base_instance, [=](Driver &d) { from(kind, c1, "s1", [&](auto &c) { d.snapshots()->create_from_content(c1, "s1", c, {}); }); },
+                 [](Driver &d) { d.snapshots()->remove(c1, "s1"); }});
+    v.push_back({name("refresh from another"), base_instance,
+                 [=](Driver &d) {
+                   from(kind, c1, {}, [&](auto &c) { d.snapshots()->refresh_prepare(c1, c, {}); });
+                   d.snapshots()->restore_commit(c1);
+                 },
+                 {}});
+  }
+  return v;
 }
 
 std::vector<Case> cases(const std::string &kind) {
@@ -172,6 +261,7 @@ std::vector<Case> cases(const std::string &kind) {
        [](Driver &d) { d.snapshots()->restore_abandon(c1); },
        {}},
   };
+  for (auto &c : copies()) v.push_back(c);
   if (kind == "overlay") {
     v.push_back({"remove an image in use", base_instance, [](Driver &d) { d.remove_volume(img); }, {}});
     v.push_back({"import an image again",
@@ -251,7 +341,7 @@ std::vector<long> points(const Case &c, const std::string &kind) {
   long n = sys::fault_count();
   sys::fault_arm(false);
   REQUIRE(n > 0);
-  return testing::sample(n, 5, c.name);
+  return testing::sample(n, 5, c.name.c_str());
 #else
   auto begin = std::chrono::steady_clock::now();
   c.op(*d);
@@ -267,7 +357,7 @@ std::vector<long> points(const Case &c, const std::string &kind) {
 void remove_all(Pool &p, const std::map<std::string, Manifest> &empty) {
   auto d = p.open();
   d->create();
-  for (auto type : {VolumeType::container, VolumeType::image})
+  for (auto type : {VolumeType::container, VolumeType::custom, VolumeType::image})
     for (auto &name : d->list(type)) d->remove_volume({type, name});
   CHECK(changed(empty, state(p)) == "");
 }
@@ -295,7 +385,7 @@ void run(const std::string &kind) {
       {
         auto d = p.open();
         // What exists is whole.
-        if (std::string(c.name).find("restore") == std::string::npos && std::string(c.name).find("shift") == std::string::npos) {
+        if (c.name.find("restore") == std::string::npos && c.name.find("refresh") == std::string::npos && c.name.find("shift") == std::string::npos) {
           auto now = state(p);
           for (auto *name : {"containers/c1", "containers/c2", "containers-snapshots/c1/s1", "containers-snapshots/c1/s2"}) {
             std::string key = p.root(name).substr(p.path.size() + 1);

@@ -687,3 +687,41 @@ TEST_CASE("custom volumes") {
   p->remove_volume({VolumeType::custom, "default_other"});
   CHECK(p->list(VolumeType::custom).empty());
 }
+
+TEST_CASE("a refresh writes what differs, and nothing else") {
+  VolumeRef from{VolumeType::custom, "default_from"}, to{VolumeType::custom, "default_to"};
+  Pool p("dir");
+  auto inode = [&](const std::string &file) {
+    struct stat st;
+    must(::stat((p.path + "/custom/" + file).c_str(), &st) == 0, file);
+    return st.st_ino;
+  };
+  p->create_empty(from);
+  std::string source = p.path + "/custom/default_from/", target = p.path + "/custom/default_to/";
+  for (auto *f : {"same", "changed", "owner", "longer", "mode", "attribute"}) write_file(source + f, "one");
+  write_file(source + "linked", "one");
+  must(::link((source + "linked").c_str(), (source + "linked2").c_str()) == 0, "link");
+  p->create_copy(to, from, std::nullopt, {});
+  std::map<std::string, ino_t> was;
+  for (auto *f : {"same", "changed", "owner", "longer", "mode", "attribute", "linked"}) was[f] = inode("default_to/" + std::string(f));
+  write_file(target + "goes", "x");
+  write_file(source + "changed", "two");
+  write_file(source + "longer", "longer");
+  write_file(source + "comes", "new");
+  timespec old[2] = {{0, UTIME_OMIT}, {1000000000, 7}};
+  must(::utimensat(AT_FDCWD, (source + "changed").c_str(), old, 0) == 0, "time");
+  must(::chown((source + "owner").c_str(), 5, 6) == 0 && ::chmod((source + "mode").c_str(), 0711) == 0, "owner");
+  must(::setxattr((source + "attribute").c_str(), "user.a", "b", 1, 0) == 0, "xattr");
+  // Nothing changes before the commit.
+  p->snapshots()->refresh_prepare(to, from, std::nullopt, {});
+  CHECK(slurp(target + "changed") == "one");
+  p->snapshots()->restore_commit(to);
+  CHECK(inode("default_to/same") == was["same"]);
+  for (auto *f : {"changed", "owner", "longer", "mode", "attribute", "linked"}) {
+    CAPTURE(f);
+    CHECK(inode("default_to/" + std::string(f)) != was[f]);
+  }
+  CHECK(inode("default_to/linked") == inode("default_to/linked2"));
+  CHECK(difference(manifest(source), manifest(target)) == "");
+  CHECK(p->list(VolumeType::custom) == std::vector<std::string>{"default_from", "default_to"});
+}

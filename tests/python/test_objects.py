@@ -194,6 +194,36 @@ def test_images(host: incus.Host, tmp_path: Path, image_file: Path) -> None:
         host.images.import_file(tmp_path / "none.tar.gz")
 
 
+def test_volumes(host: incus.Host) -> None:
+    pool = host.storage_pools.get("default")
+    other = host.storage_pools.create("other", "dir")
+    volume = pool.create_volume("data", config={"user.a": "1"}, description="d")
+    assert volume.info().config == {"user.a": "1"} and volume.info().description == "d"
+    volume.create_snapshot("s0")
+    volume.update(config={"user.a": "2"})
+    copy = volume.copy("data", pool="other")
+    assert [s.name for s in copy.snapshots()] == ["data/s0"]
+    assert copy.snapshots()[0].config == {"user.a": "1"}
+    volume.rename_snapshot("s0", "s1")
+    volume.copy("data", pool="other", refresh=True)
+    assert [s.name for s in copy.snapshots()] == ["data/s1"]
+    assert volume.copy("then", snapshot="s1").info().config == {"user.a": "1"}
+    volume.restore("s1")
+    with pytest.raises(incus.NotFound):
+        volume.restore("none")
+    volume.delete_snapshot("s1")
+    with pytest.raises(incus.AlreadyExists):
+        volume.move(pool="other")
+    copy.delete()
+    moved = volume.move("moved", pool="other")
+    assert (moved.pool, moved.name, moved.info().config) == ("other", "moved", {"user.a": "2"})
+    with pytest.raises(incus.NotFound):
+        volume.info()
+    moved.delete()
+    pool.volume("then").delete()
+    other.delete()
+
+
 def test_profiles_pools_and_projects(host: incus.Host) -> None:
     profile = host.profiles.create("limits", config={"limits.memory": "256MiB"}, description="small")
     try:

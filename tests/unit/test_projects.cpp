@@ -173,8 +173,11 @@ TEST_CASE("projects: an instance is not moved by a word for a pool that is a pro
   r.source.type = "none";
   r.devices = {{"root", {{"type", "disk"}, {"path", "/"}, {"pool", "other"}}}};
   s.host.create_instance(r, "default").wait();
-  CHECK(s.error("POST", "/1.0/instances/c1", {{"name", "c1x"}, {"pool", "default"}}) == ErrorCode::not_supported);
   CHECK(s.error("POST", "/1.0/instances/c1", {{"name", "c1x"}, {"pool", "other"}, {"project", "default"}}) == ErrorCode{});
+  CHECK(s.error("POST", "/1.0/instances/c1x", {{"name", "c1"}, {"pool", "default"}}) == ErrorCode{});
+  auto i = s.host.instance("c1", "default").info();
+  CHECK(i.project == "default");
+  CHECK(i.expanded_devices.at("root").at("pool") == "default");
 }
 
 TEST_CASE("projects: the same name in two projects, and a limit on their number") {

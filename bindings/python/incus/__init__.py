@@ -36,7 +36,7 @@ from .event import EventListener
 from .host import Host, ProjectView, open
 from .image import Aliases, Image, Images
 from .instance import ExecSession, Instance, Instances, Snapshot, Snapshots
-from .misc import Profile, Profiles, Projects, StoragePool, StoragePools
+from .misc import Profile, Profiles, Projects, StoragePool, StoragePools, StorageVolume
 from .operation import Operation, Operations
 from .records import (
     Event,
@@ -56,6 +56,7 @@ from .records import (
     StoragePoolInfo,
     StoragePoolResources,
     StorageVolumeInfo,
+    StorageVolumeSnapshotInfo,
 )
 
 __all__ = [
@@ -108,7 +109,9 @@ __all__ = [
     "StoragePoolInfo",
     "StoragePoolResources",
     "StoragePools",
+    "StorageVolume",
     "StorageVolumeInfo",
+    "StorageVolumeSnapshotInfo",
     "Timeout",
     "TooLarge",
     "Unavailable",

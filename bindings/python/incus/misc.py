@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any, Dict, List, Mapping, Optional
 
 from ._session import Scope, Session, part
-from .records import ProfileInfo, ProjectInfo, StoragePoolInfo, StoragePoolResources, StorageVolumeInfo
+from .records import ProfileInfo, ProjectInfo, StoragePoolInfo, StoragePoolResources, StorageVolumeInfo, StorageVolumeSnapshotInfo
 
 
 class Profile:
@@ -90,6 +90,106 @@ class Profiles:
         return self._scope.session.records(ProfileInfo, "/1.0/profiles", self._scope.query)
 
 
+class StorageVolume:
+    """A custom volume: a cheap handle that does not prove that it exists."""
+
+    def __init__(self, session: Session, pool: str, name: str, project: str = "default") -> None:
+        self._session = session
+        self._pool, self._name, self._project = pool, name, project
+        self._path = f"/1.0/storage-pools/{part(pool)}/volumes/custom/{part(name)}"
+        self._query = {"project": project}
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self._name
+
+    @property
+    def pool(self) -> str:
+        """The name of its pool."""
+        return self._pool
+
+    def info(self) -> StorageVolumeInfo:
+        """The record."""
+        return self._session.record(StorageVolumeInfo, self._path, self._query)
+
+    def update(self, *, config: Optional[Mapping[str, str]] = None, description: Optional[str] = None) -> None:
+        """Replaces what is given and keeps the rest."""
+        now, etag, _ = self._session.call("GET", self._path, query=self._query)
+        body: Dict[str, Any] = {k: now.get(k) for k in ("config", "description")}
+        given = {"config": config, "description": description}
+        body.update({k: v for k, v in given.items() if v is not None})
+        self._session.call("PUT", self._path, body, query=self._query, if_match=etag)
+
+    def _wait(self, method: str, path: str, body: Any = None, project: str = "") -> None:
+        op = self._session.call(method, path, body, query={"project": project or self._project})[2]
+        if op is not None:
+            op.wait(None)
+
+    def copy(
+        self,
+        name: str,
+        *,
+        pool: str = "",
+        project: str = "",
+        snapshot: str = "",
+        volume_only: bool = False,
+        refresh: bool = False,
+        exclude_older: bool = False,
+    ) -> StorageVolume:
+        """Copies it, or a snapshot of it; `refresh` brings a copy that is there up to date, and `exclude_older` leaves out the source's snapshots
+        from before the newest that both have."""
+        source = {
+            "type": "copy",
+            "pool": self._pool,
+            "project": self._project,
+            "name": f"{self._name}/{snapshot}" if snapshot else self._name,
+            "volume_only": volume_only,
+            "refresh": refresh,
+            "refresh_exclude_older": exclude_older,
+        }
+        pool, project = pool or self._pool, project or self._project
+        self._wait("POST", f"/1.0/storage-pools/{part(pool)}/volumes/custom", {"name": name, "source": source}, project)
+        return StorageVolume(self._session, pool, name, project)
+
+    def move(self, name: str = "", *, pool: str = "", project: str = "") -> StorageVolume:
+        """Moves it with its snapshots, and who uses it along; returns it where it is now."""
+        body = {"name": name or self._name}
+        if pool and pool != self._pool:
+            body["pool"] = pool
+        if project and project != self._project:
+            body["project"] = project
+        self._wait("POST", self._path, body)
+        return StorageVolume(self._session, pool or self._pool, body["name"], project or self._project)
+
+    def create_snapshot(self, name: str = "", *, description: str = "") -> None:
+        """Makes a snapshot, named after snapshots.pattern when it is given no name."""
+        self._wait("POST", self._path + "/snapshots", {"name": name, "description": description})
+
+    def snapshots(self) -> List[StorageVolumeSnapshotInfo]:
+        """Its snapshots, oldest first; their names are VOLUME/SNAPSHOT."""
+        return self._session.records(StorageVolumeSnapshotInfo, self._path + "/snapshots", self._query)
+
+    def restore(self, snapshot: str) -> None:
+        """Puts its content back to a snapshot; configuration stays. Refused while a running instance uses it."""
+        self._wait("PUT", self._path, {"restore": snapshot})
+
+    def rename_snapshot(self, snapshot: str, name: str) -> None:
+        """Renames a snapshot."""
+        self._wait("POST", f"{self._path}/snapshots/{part(snapshot)}", {"name": name})
+
+    def delete_snapshot(self, snapshot: str) -> None:
+        """Deletes a snapshot."""
+        self._wait("DELETE", f"{self._path}/snapshots/{part(snapshot)}")
+
+    def delete(self) -> None:
+        """Deletes it with its snapshots; refused while something uses it."""
+        self._wait("DELETE", self._path)
+
+    def __repr__(self) -> str:
+        return f"<incus.StorageVolume {self._pool + '/' + self._name!r}>"
+
+
 class StoragePool:
     """A place that volumes live in: a cheap handle that does not prove that the pool exists."""
 
@@ -122,6 +222,18 @@ class StoragePool:
     def volumes(self) -> List[StorageVolumeInfo]:
         """Its volumes."""
         return self._session.records(StorageVolumeInfo, self._path + "/volumes")
+
+    def volume(self, name: str, project: str = "default") -> StorageVolume:
+        """A custom volume: a cheap handle that does not prove that it exists."""
+        return StorageVolume(self._session, self._name, name, project)
+
+    def create_volume(
+        self, name: str, *, config: Optional[Mapping[str, str]] = None, description: str = "", project: str = "default"
+    ) -> StorageVolume:
+        """Makes an empty custom volume."""
+        body = {"name": name, "config": config or {}, "description": description}
+        self._session.call("POST", self._path + "/volumes/custom", body, query={"project": project})
+        return self.volume(name, project)
 
     def delete(self) -> None:
         """Deletes it; refused while anything but cached images uses it."""

@@ -194,6 +194,18 @@ class StorageVolumeInfo:
 
 
 @dataclass
+class StorageVolumeSnapshotInfo:
+    """GET /1.0/storage-pools/{name}/volumes/{type}/{volume}/snapshots/{snapshot}."""
+
+    config: Config = field(default_factory=dict)
+    description: str = ""
+    name: str = ""
+    content_type: str = ""
+    created_at: Optional[datetime] = None
+    expires_at: Optional[datetime] = None
+
+
+@dataclass
 class ImageAlias:
     """An alias as an image shows it."""
 

@@ -47,6 +47,12 @@ protected:
     sys::make_directory(dirfd, "rootfs", 0755);
   }
   void take_root(int) override {}
+  void open_root(int dirfd, TreeContent &content) override {
+    content.files = sys::open_child(dirfd, "rootfs");
+    content.root = content.files.get();
+    if (is_shifted(dirfd)) content.owners = sys::read_file_if_exists(dirfd, shift_map_file).value_or("");
+  }
+  std::string root_file(const std::string &, const Content &content) override { return content.owners.value_or(""); }
   void fill_from_image(int dirfd, int image, const VolumeRef &, const Progress &progress) override { copy_root(image, dirfd, From::image, progress); }
 };
 

@@ -13,7 +13,10 @@
 #include <algorithm>
 #include <cstring>
 #include <fcntl.h>
+#include <linux/mount.h>
 #include <set>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "base/error.hpp"
 #include "base/names.hpp"
@@ -31,6 +34,22 @@ using base::quoted;
 using sys::FaultScope;
 
 namespace {
+
+/// Both read-only, the first over the second, as a mount that has no place and goes with its descriptor. Options as for the mount of an instance.
+Fd mount_layers(int upper, int lower) {
+  FaultScope fault("put layers together");
+  Fd fs(static_cast<int>(::syscall(SYS_fsopen, "overlay", FSOPEN_CLOEXEC)));
+  if (!fs) base::fail_errno(errno, "cannot open overlayfs");
+  auto set = [&](const char *key, const std::string &value) {
+    if (::syscall(SYS_fsconfig, fs.get(), FSCONFIG_SET_STRING, key, value.c_str(), 0) != 0) base::fail_errno(errno, fmt::format("cannot set overlay option {}", key));
+  };
+  set("lowerdir", fmt::format("/proc/self/fd/{}:/proc/self/fd/{}", upper, lower));
+  for (auto *off : {"index", "metacopy", "redirect_dir"}) set(off, "off");
+  if (::syscall(SYS_fsconfig, fs.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) != 0) base::fail_errno(errno, "cannot put the layers of an instance together");
+  Fd mount(static_cast<int>(::syscall(SYS_fsmount, fs.get(), FSMOUNT_CLOEXEC, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)));
+  if (!mount) base::fail_errno(errno, "cannot mount the layers of an instance");
+  return mount;
+}
 
 constexpr const char *unused_mark = "unused-by-store", *lower_file = "lower", *no_lower = "empty";
 
@@ -123,6 +142,24 @@ protected:
     FaultScope fault("make layer");
     sys::rename_at(dirfd, "rootfs", dirfd, "upper");
     sys::write_new_file(dirfd, lower_file, no_lower, 0600);
+  }
+
+  /// The layers together, mounted nowhere.
+  void open_root(int dirfd, TreeContent &content) override {
+    auto lower = read_lower(dirfd);
+    if (lower.empty()) fail(ErrorCode::corrupt, "there is no record of the image that it stands on (file {})", base::quoted(lower_file));
+    content.files = sys::open_child(dirfd, "upper");
+    content.root = content.files.get();
+    content.other.push_back(lower == no_lower ? sys::open_child(pool().get(), no_lower) : sys::open_child(volume({VolumeType::image, lower}).get(), "rootfs"));
+    content.other.push_back(mount_layers(content.files.get(), content.other[0].get()));
+    content.files = sys::open_beneath(content.other.back().get(), ".", O_RDONLY | O_DIRECTORY);
+    content.root = content.files.get();
+  }
+
+  std::string root_file(const std::string &, const Content &content) override {
+    if (content.owners)
+      fail(ErrorCode::not_supported, "its files carry the owners of an id map, and the overlay driver cannot change owners; copy it to a pool of the dir driver");
+    return no_lower;
   }
 
   void finish_root(int dirfd) override {

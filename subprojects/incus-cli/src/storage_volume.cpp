@@ -227,6 +227,7 @@ Command storage_volume_command() {
        {property_unset, target_flag}},
   };
   for (auto &v : storage_volume_changes()) c.children.push_back(std::move(v));
+  for (auto &v : storage_volume_copies()) c.children.push_back(std::move(v));
   return c;
 }
 

@@ -15,9 +15,9 @@ std::string target_query(Context &c, const std::string &path) {
   auto target = c.text("target");
   return target.empty() ? path : path + "?target=" + escape(target);
 }
-std::string path_of(Context &c, const Target &pool, std::string name, const char *after = "") {
-  if (name.rfind("custom/", 0) == 0) name.erase(0, 7);
-  return target_query(c, url({"storage-pools", pool.name, "volumes", "custom", name}) + after);
+std::string path_of(Context &c, const Target &pool, const std::string &text, const char *after = "") {
+  auto [type, name] = type_and_name(text);
+  return target_query(c, url({"storage-pools", pool.name, "volumes", type, name}) + after);
 }
 std::string snapshot_path(Context &c, const Target &pool, const std::string &volume, const std::string &snapshot) {
   return path_of(c, pool, volume, ("/snapshots/" + escape(snapshot)).c_str());
@@ -242,7 +242,7 @@ std::vector<Command> storage_volume_changes() {
       {"delete rm", "[<remote>:]<pool> <volume>", "Delete custom storage volumes", 2, 2, erase, {target_flag}},
       {"detach", "[<remote>:]<pool> <volume> <instance> [<device name>]", "Detach storage volumes from instances", 3, 4, detach},
       {"detach-profile", "[<remote>:]<pool> <volume> <profile> [<device name>]", "Detach storage volumes from profiles", 3, 4, detach},
-      {"rename mv", "[<remote>:]<pool> <old name> <new name>", "Rename custom storage volumes", 3, 3, rename, {target_flag}},
+      {"rename", "[<remote>:]<pool> <old name> <new name>", "Rename custom storage volumes", 3, 3, rename, {target_flag}},
       snapshot,
   };
 }

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copies, refreshes and moves of custom volumes, within a pool and between pools.
+#include <algorithm>
+#include <boost/json.hpp>
+
+#include "base/error.hpp"
+#include "base/names.hpp"
+#include "base/time.hpp"
+#include "storage/custom.hpp"
+
+namespace incus::storage {
+
+namespace {
+std::vector<SnapshotMark> marks(const std::vector<db::VolumeSnapshotRow> &rows) {
+  std::vector<SnapshotMark> out;
+  for (auto &r : rows) out.push_back({r.name, r.created_at});
+  return out;
+}
+} // namespace
+
+/// The source's row, with the configuration and description that a copy gets.
+db::VolumeFull CustomVolumes::source_of(const VolumeSource &s) {
+  auto v = volume(s.volume.pool, s.volume.project, s.volume.name);
+  if (s.snapshot) {
+    auto row = snapshot(v, *s.snapshot);
+    v.config = row.config;
+    v.description = row.description;
+  }
+  if (s.config) v.config = *s.config;
+  if (!s.description.empty()) v.description = s.description;
+  return v;
+}
+
+void CustomVolumes::check_copy(const VolumeName &to, const VolumeSource &s, bool refresh) {
+  auto v = source_of(s);
+  validate(to.name, v.config, false);
+  if (to.pool == s.volume.pool && to.project == s.volume.project && to.name == s.volume.name)
+    base::fail(ErrorCode::invalid_argument, "cannot copy volume {} of pool {} to itself", base::quoted(to.name), base::quoted(to.pool));
+  if (s.snapshot && s.volume_only) base::fail(ErrorCode::invalid_argument, "cannot copy volume {} only: the source is a snapshot, which has none of its own", base::quoted(to.name));
+  if (refresh)
+    volume(to.pool, to.project, to.name);
+  else
+    refuse_taken(to, "copy to");
+}
+
+void CustomVolumes::copy(const VolumeName &to, const VolumeSource &s, const Progress &progress) {
+  Hold hold(*this, {to, s.volume});
+  check_copy(to, s, false);
+  auto v = source_of(s);
+  std::vector<db::VolumeSnapshotRow> snapshots;
+  if (!s.snapshot && !s.volume_only) snapshots = db::volume_snapshots(global_, v.id);
+  v.pool = to.pool;
+  v.project = to.project;
+  v.name = to.name;
+  v.created_at = base::now();
+  auto target = place(to), from = place(s.volume);
+  db::Intent intent(journal_, "volume", journal_entry(to));
+  copy_volume(target, from, s.snapshot, progress);
+  for (auto &snapshot : snapshots) copy_snapshot(target, from, snapshot.name, progress);
+  global_.transaction([&] {
+    db::insert_volume(global_, v);
+    auto id = db::volume(global_, to.pool, to.project, custom_volume_type, to.name)->id;
+    for (auto snapshot : snapshots) {
+      snapshot.volume_id = id;
+      db::insert_volume_snapshot(global_, snapshot);
+    }
+  });
+  intent.done();
+}
+
+void CustomVolumes::refresh(const VolumeName &to, const VolumeSource &s, const Progress &progress) {
+  Hold hold(*this, {to, s.volume});
+  check_copy(to, s, true);
+  auto v = volume(to.pool, to.project, to.name);
+  auto source = volume(s.volume.pool, s.volume.project, s.volume.name);
+  auto target = place(to), from = place(s.volume);
+  if (!s.snapshot && !s.volume_only) {
+    auto rows = db::volume_snapshots(global_, source.id);
+    auto changes = compare_snapshots(marks(rows), marks(db::volume_snapshots(global_, v.id)), s.exclude_older);
+    for (auto &name : changes.remove) remove_snapshot_held(v, name);
+    for (auto &name : changes.copy) {
+      auto data = journal_entry(to);
+      data["snapshot"] = name;
+      db::Intent intent(journal_, "volume.snapshot", data);
+      copy_snapshot(target, from, name, progress);
+      auto row = *std::find_if(rows.begin(), rows.end(), [&](auto &r) { return r.name == name; });
+      row.volume_id = v.id;
+      global_.transaction([&] { db::insert_volume_snapshot(global_, row); });
+      intent.done();
+    }
+  }
+  replace_content(to, [&] { prepare_refresh(target, from, s.snapshot, progress); });
+}
+
+void CustomVolumes::move(const VolumeName &from, const VolumeName &to, const std::function<void()> &users, const Progress &progress) {
+  Hold hold(*this, {from, to});
+  auto v = volume(from.pool, from.project, from.name);
+  refuse_taken(to, "move");
+  auto snapshots = db::volume_snapshots(global_, v.id);
+  auto target = place(to), source = place(from);
+  // Whichever of the two the store does not have goes from the disk.
+  db::Intent old(journal_, "volume", journal_entry(from)), fresh(journal_, "volume", journal_entry(to));
+  copy_volume(target, source, std::nullopt, progress);
+  for (auto &snapshot : snapshots) copy_snapshot(target, source, snapshot.name, progress);
+  global_.transaction([&] {
+    db::delete_volume(global_, from.pool, from.project, from.name, custom_volume_type);
+    v.pool = to.pool;
+    v.project = to.project;
+    v.name = to.name;
+    db::insert_volume(global_, v);
+    auto id = db::volume(global_, to.pool, to.project, custom_volume_type, to.name)->id;
+    for (auto snapshot : snapshots) {
+      snapshot.volume_id = id;
+      db::insert_volume_snapshot(global_, snapshot);
+    }
+    if (users) users();
+  });
+  fresh.done();
+  recover(old.data());
+  old.done();
+}
+
+} // namespace incus::storage

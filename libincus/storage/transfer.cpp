@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "storage/transfer.hpp"
+
+#include <map>
+
+#include "base/error.hpp"
+#include "base/names.hpp"
+
+namespace incus::storage {
+
+SnapshotOps &snapshots_of(const Place &place) {
+  auto *ops = place.driver->snapshots();
+  if (!ops) base::fail(ErrorCode::not_supported, "the storage pool of volume {} has no snapshots", base::quoted(place.volume.name));
+  return *ops;
+}
+
+void copy_volume(const Place &to, const Place &from, const std::optional<std::string> &snapshot, const Progress &progress) {
+  if (to.driver == from.driver) return to.driver->create_copy(to.volume, from.volume, snapshot, progress);
+  auto content = from.driver->open_content(from.volume, snapshot);
+  to.driver->create_from_content(to.volume, *content, progress);
+}
+
+void copy_snapshot(const Place &to, const Place &from, const std::string &snapshot, const Progress &progress) {
+  if (to.driver == from.driver) return snapshots_of(to).copy(to.volume, from.volume, snapshot, progress);
+  auto content = from.driver->open_content(from.volume, snapshot);
+  snapshots_of(to).create_from_content(to.volume, snapshot, *content, progress);
+}
+
+void prepare_refresh(const Place &to, const Place &from, const std::optional<std::string> &snapshot, const Progress &progress) {
+  auto &ops = snapshots_of(to);
+  if (to.driver == from.driver) return ops.refresh_prepare(to.volume, from.volume, snapshot, progress);
+  auto content = from.driver->open_content(from.volume, snapshot);
+  ops.refresh_prepare(to.volume, *content, progress);
+}
+
+SnapshotChanges compare_snapshots(const std::vector<SnapshotMark> &source, const std::vector<SnapshotMark> &target, bool exclude_older) {
+  std::map<std::string, Time> here, there;
+  for (auto &s : source) there[s.name] = s.created_at;
+  SnapshotChanges out;
+  Time newest{};
+  for (auto &s : target) {
+    here[s.name] = s.created_at;
+    auto it = there.find(s.name);
+    if (it == there.end() || it->second != s.created_at)
+      out.remove.push_back(s.name);
+    else
+      newest = std::max(newest, s.created_at);
+  }
+  for (auto &s : source) {
+    auto it = here.find(s.name);
+    bool wanted = it == here.end() ? !exclude_older || s.created_at > newest : it->second != s.created_at;
+    if (wanted) out.copy.push_back(s.name);
+  }
+  return out;
+}
+
+} // namespace incus::storage

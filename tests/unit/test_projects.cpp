@@ -173,8 +173,15 @@ TEST_CASE("projects: an instance is not moved by a word for a pool that is a pro
   r.source.type = "none";
   r.devices = {{"root", {{"type", "disk"}, {"path", "/"}, {"pool", "other"}}}};
   s.host.create_instance(r, "default").wait();
-  CHECK(s.error("POST", "/1.0/instances/c1", {{"name", "c1x"}, {"pool", "other"}, {"project", "default"}}) == ErrorCode{});
-  CHECK(s.error("POST", "/1.0/instances/c1x", {{"name", "c1"}, {"pool", "default"}}) == ErrorCode{});
+  auto move = [&](const char *path, const char *body) {
+    RawCall c;
+    c.method = "POST";
+    c.path = path;
+    c.body = body;
+    s.host.call(c).operation->wait();
+  };
+  move("/1.0/instances/c1", R"({"name":"c1x","pool":"other","project":"default"})");
+  move("/1.0/instances/c1x", R"({"name":"c1","pool":"default"})");
   auto i = s.host.instance("c1", "default").info();
   CHECK(i.project == "default");
   CHECK(i.expanded_devices.at("root").at("pool") == "default");

@@ -80,7 +80,6 @@ constexpr const char *list[] = {
     "instance_generation_id",
     "instance_get_full",
     "instance_memory_swap_bytes",
-    "instance_move_config",
     "instance_pool_move",
     "instance_project_move",
     "instance_snapshot_never",

@@ -20,6 +20,7 @@ Backups::Owner owner_of(const json::object &d) { return {d.at("kind").as_int64()
 } // namespace
 
 Backups::Backups(db::Connection &global, db::Journal &journal, std::string state) : global_(global), journal_(journal), state_(std::move(state)) {
+  journal_.on("backup.make", [this](const json::object &d) { recover_make(d); });
   journal_.on("backup", [this](const json::object &d) { recover(d); });
   journal_.on("backup.rename", [this](const json::object &d) { recover_rename(d); });
 }
@@ -75,24 +76,38 @@ void Backups::create(const Owner &o, const db::BackupRow &row, const std::functi
     }
   } release{*this, key};
   if (have(o, row.name)) base::fail(ErrorCode::already_exists, "Backup {} already exists", base::quoted(row.name));
-  db::Intent intent(journal_, "backup", where(o, row.name));
-  auto file = place(o).make(row.name);
-  write(file.get());
-  if (::fsync(file.get()) != 0) base::fail_errno(errno, fmt::format("cannot write backup {}", base::quoted(row.name)));
+  // Listed from the beginning, as clients of Incus expect; until the intent is done it is none.
+  db::Intent intent(journal_, "backup.make", where(o, row.name));
   auto fresh = row;
   fresh.owner = o.id;
   global_.transaction([&] { db::insert_backup(global_, o.kind, fresh); });
+  auto file = place(o).make(row.name);
+  write(file.get());
+  if (::fsync(file.get()) != 0) base::fail_errno(errno, fmt::format("cannot write backup {}", base::quoted(row.name)));
   intent.done();
 }
 
+void Backups::recover_make(const json::object &d) {
+  auto o = owner_of(d);
+  for (auto &b : list(o))
+    if (b.name == text(d, "name")) global_.transaction([&] { db::delete_backup(global_, o.kind, b.id); });
+  place(o).remove(text(d, "name"));
+}
+
+void Backups::must_be_whole(const Owner &o, const std::string &name) {
+  std::lock_guard lock(mutex_);
+  if (making_.count(o.place + "/" + name)) base::fail(ErrorCode::busy, "backup {} is still being made: wait for its operation", base::quoted(name));
+}
+
 void Backups::recover(const json::object &d) {
-  // Creation and removal alike: what the store does not have goes from the disk.
+  // What the store does not have goes from the disk.
   auto o = owner_of(d);
   if (!have(o, text(d, "name"))) place(o).remove(text(d, "name"));
 }
 
 void Backups::rename(const Owner &o, const std::string &name, const std::string &to) {
   auto row = get(o, name);
+  must_be_whole(o, name);
   if (to == name) return;
   if (to.empty()) base::fail(ErrorCode::invalid_argument, "the new name of backup {} is missing", base::quoted(name));
   name_for(o, to);
@@ -116,6 +131,7 @@ void Backups::recover_rename(const json::object &d) {
 
 void Backups::remove(const Owner &o, const std::string &name) {
   auto row = get(o, name);
+  must_be_whole(o, name);
   db::Intent intent(journal_, "backup", where(o, name));
   global_.transaction([&] { db::delete_backup(global_, o.kind, row.id); });
   place(o).remove(name);
@@ -124,6 +140,7 @@ void Backups::remove(const Owner &o, const std::string &name) {
 
 base::Fd Backups::open(const Owner &o, const std::string &name) {
   get(o, name);
+  must_be_whole(o, name);
   return place(o).open(name);
 }
 

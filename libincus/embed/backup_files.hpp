@@ -36,6 +36,9 @@ public:
 private:
   storage::BackupPlace place(const Owner &o) const { return {state_, o.place}; }
   void recover(const boost::json::object &data);
+  void recover_make(const boost::json::object &data);
+  /// Throws busy for one that is being made.
+  void must_be_whole(const Owner &o, const std::string &name);
   void recover_rename(const boost::json::object &data);
   boost::json::object where(const Owner &o, const std::string &name) const;
   bool have(const Owner &o, const std::string &name);

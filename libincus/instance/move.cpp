@@ -7,6 +7,7 @@
 #include "base/names.hpp"
 #include "db/volumes.hpp"
 #include "instance/manager.hpp"
+#include "storage/backup_place.hpp"
 #include "storage/transfer.hpp"
 
 namespace incus::instance {
@@ -138,6 +139,7 @@ void Manager::recover_move(const json::object &d) {
     if (store != new_store) {
       unlink(store);
       ctx_.runtime.rename({r->id, store}, {r->id, new_store});
+      storage::BackupPlace::of_instance(ctx_.directory, store).move_to(storage::BackupPlace::of_instance(ctx_.directory, new_store));
       logs_.rename(store, new_store);
     }
     link(Root{new_pool, ctx_.pools.driver(new_pool), root_ref(new_store)});

@@ -152,8 +152,11 @@ bool CustomVolumes::exists(const json::object &d) {
 void CustomVolumes::recover(const json::object &d) {
   // Creation and removal alike: what the store does not have goes from the disk.
   if (db::pools(global_, journal_text(d, "pool")).empty() || exists(d)) return;
+  auto backups = BackupPlace::of_volume(state_, journal_text(d, "pool"), ref(d).name);
+  if (auto *moved = d.if_contains("moved_to"); moved && exists(moved->as_object()))
+    backups.move_to(BackupPlace::of_volume(state_, journal_text(moved->as_object(), "pool"), ref(moved->as_object()).name));
   pools_.driver(journal_text(d, "pool"))->remove_volume(ref(d));
-  BackupPlace::of_volume(state_, journal_text(d, "pool"), ref(d).name).remove_all();
+  backups.remove_all();
 }
 
 void CustomVolumes::remove(const std::string &pool, const std::string &project, const std::string &name) {

@@ -98,21 +98,16 @@ void CustomVolumes::move(const VolumeName &from, const VolumeName &to, const std
   refuse_taken(to, "move");
   auto snapshots = db::volume_snapshots(global_, v.id);
   auto target = place(to), source = place(from);
-  // Whichever of the two the store does not have goes from the disk.
-  db::Intent old(journal_, "volume", journal_entry(from)), fresh(journal_, "volume", journal_entry(to));
+  // Whichever of the two the store does not have goes from the disk; backups go where the volume went.
+  auto data = journal_entry(from);
+  data["moved_to"] = journal_entry(to);
+  db::Intent old(journal_, "volume", data), fresh(journal_, "volume", journal_entry(to));
   copy_volume(target, source, std::nullopt, progress);
   for (auto &snapshot : snapshots) copy_snapshot(target, source, snapshot.name, progress);
   global_.transaction([&] {
-    db::delete_volume(global_, from.pool, from.project, from.name, custom_volume_type);
-    v.pool = to.pool;
-    v.project = to.project;
-    v.name = to.name;
-    db::insert_volume(global_, v);
-    auto id = db::volume(global_, to.pool, to.project, custom_volume_type, to.name)->id;
-    for (auto snapshot : snapshots) {
-      snapshot.volume_id = id;
-      db::insert_volume_snapshot(global_, snapshot);
-    }
+    // The row stays the same one: snapshots, backups and configuration hang on it.
+    global_.exec("UPDATE storage_volumes SET name = ?, storage_pool_id = (SELECT id FROM storage_pools WHERE name = ?), project_id = (SELECT id FROM projects WHERE name = ?) WHERE id = ?",
+                 {to.name, to.pool, to.project, v.id});
     if (users) users();
   });
   fresh.done();

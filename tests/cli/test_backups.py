@@ -177,6 +177,39 @@ def test_kept_on_the_server(daemon: Daemon, ours: Client) -> None:
     whole(daemon)
 
 
+def test_moved_along(daemon: Daemon, ours: Client) -> None:
+    """Backups go where their owner goes: to another pool, project and name."""
+    ours("storage", "create", "elsewhere", "dir")
+    ours("project", "create", "apart", "-c", "features.profiles=false", "-c", "features.images=false")
+    try:
+        ours("storage", "volume", "create", "default", "v1", "user.keep=this")
+        ours("storage", "volume", "snapshot", "create", "default", "v1", "s0")
+        query(ours, "-X", "POST", "--wait", "-d", json.dumps({"name": "kept"}), "/1.0/storage-pools/default/volumes/custom/v1/backups")
+        before = next((daemon.dir / "backups" / "custom").rglob("kept")).read_bytes()
+        ours("storage", "volume", "move", "default/v1", "elsewhere/v2", "--target-project", "apart")
+        moved = "/1.0/storage-pools/elsewhere/volumes/custom/v2"
+        assert query(ours, moved + "/backups?project=apart") == [moved + "/backups/kept?project=apart"]
+        assert next((daemon.dir / "backups" / "custom" / "elsewhere").rglob("kept")).read_bytes() == before
+        volume = query(ours, moved + "?project=apart")
+        assert isinstance(volume, dict) and volume["config"]["user.keep"] == "this"
+        assert query(ours, moved + "/snapshots?project=apart") == [moved + "/snapshots/s0?project=apart"]
+        assert query(ours, "/internal/check") == {"problems": []}
+        ours("storage", "volume", "delete", "elsewhere", "v2", "--project", "apart")
+
+        ours("init", "busybox", "m1")
+        query(ours, "-X", "POST", "--wait", "-d", json.dumps({"name": "kept"}), "/1.0/instances/m1/backups")
+        before = (daemon.dir / "backups" / "instances" / "m1" / "kept").read_bytes()
+        query(ours, "-X", "POST", "--wait", "-d", json.dumps({"name": "m2", "pool": "elsewhere", "migration": True}), "/1.0/instances/m1")
+        assert query(ours, "/1.0/instances/m2/backups") == ["/1.0/instances/m2/backups/kept"]
+        assert (daemon.dir / "backups" / "instances" / "m2" / "kept").read_bytes() == before
+        assert query(ours, "/internal/check") == {"problems": []}
+        ours("delete", "m2")
+        whole(daemon)
+    finally:
+        ours("project", "delete", "apart", "--force", input="yes\n")
+        ours("storage", "delete", "elsewhere")
+
+
 def test_expiry(daemon: Daemon, ours: Client) -> None:
     ours("create", "busybox", "c1")
     ours("storage", "volume", "create", "default", "v1")

@@ -564,3 +564,31 @@ TEST_CASE("slow clients hold nobody") {
   CHECK(c.exec({"true"}).exit_code == 0);
   CHECK(h.images().size() == 2);
 }
+
+TEST_CASE("a daemon waits while the one before it closes, and is refused beside one that serves") {
+  if (::geteuid() != 0) INCUS_SKIP("real containers need root");
+  Daemon d;
+  const char *libexec = std::getenv("INCUS_LIBEXEC");
+  auto second = "INCUS_DIR=" + (d.dir() / "host") + " " + (libexec && *libexec ? libexec : "build/bin") + "/incusd >" + (d.dir() / "second") + " 2>&1 </dev/null";
+  CHECK(std::system(second.c_str()) != 0);
+  CHECK_MESSAGE(slurp(d.dir() / "second").find("is held by process " + std::to_string(d.pid())) != std::string::npos, slurp(d.dir() / "second"));
+  CHECK(d.open().request("GET", "/1.0").find("api_extensions") != std::string::npos);
+  for (int round = 0; round < 10; round++) {
+    pid_t old = d.pid();
+    d.signal(SIGTERM);
+    // Nobody is served any more: to its clients it has ended.
+    auto served = [&] {
+      try {
+        d.open();
+        return true;
+      } catch (const Error &) {
+        return false;
+      }
+    };
+    for (int i = 0; i < 30'000 && served(); i++) std::this_thread::sleep_for(1ms);
+    d.start();
+    int status = 0;
+    CHECK(::waitpid(old, &status, 0) == old);
+    CHECK(WIFEXITED(status));
+  }
+}

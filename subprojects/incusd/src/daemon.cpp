@@ -5,14 +5,17 @@
 #include <atomic>
 #include <csignal>
 #include <cstdlib>
+#include <cstring>
 #include <fmt/format.h>
 #include <incus/server.hpp>
 #include <malloc.h>
 #include <optional>
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/signalfd.h>
+#include <sys/un.h>
 #include <thread>
 #include <unistd.h>
 
@@ -33,6 +36,31 @@ int signal_descriptor() {
   return ::signalfd(-1, &wanted, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
+/// Whether anybody answers at a unix socket.
+bool is_served(const std::string &path) {
+  sockaddr_un a{};
+  a.sun_family = AF_UNIX;
+  if (path.size() >= sizeof a.sun_path) return true; // not to be known: as it is told
+  std::memcpy(a.sun_path, path.c_str(), path.size());
+  int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  bool served = fd >= 0 && ::connect(fd, reinterpret_cast<const sockaddr *>(&a), sizeof a) == 0;
+  if (fd >= 0) ::close(fd);
+  return served;
+}
+
+/// A daemon before this one may have told its clients that it ends and still be closing: it holds the directory, but its socket is gone.
+incus::Host open_host(const std::string &directory, const std::string &socket, const incus::OpenOptions &options) {
+  auto until = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+  for (;;) {
+    try {
+      return incus::Host::open("embed:" + directory, options);
+    } catch (const incus::Error &e) {
+      if (e.code() != incus::ErrorCode::unavailable || is_served(socket) || std::chrono::steady_clock::now() > until) throw;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+}
+
 class Daemon {
 public:
   Daemon(const Options &o, Log log) : options_(o), log_(std::move(log)), wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
@@ -42,7 +70,7 @@ public:
     int signals = signal_descriptor();
     incus::OpenOptions open;
     open.log = log_;
-    auto host = incus::Host::open("embed:" + directory(), open);
+    auto host = open_host(directory(), socket_path(), open);
     host_ = &host;
     incus::ServerOptions serve;
     serve.log = log_;

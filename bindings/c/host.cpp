@@ -94,7 +94,8 @@ incus_status incus_host_call(incus_host *host, const char *method, const char *p
     request.if_match = optional(if_match);
     auto reply = api::perform(session(host), row->id, std::move(request));
     std::unique_ptr<incus_operation> handle;
-    if (row->kind == api::Kind::async) {
+    // Some rows answer by an operation only when there is work to wait for (a volume that is copied).
+    if (row->kind == api::Kind::async || (reply.operation && row->id != RowId::operation_get)) {
       handle = std::make_unique<incus_operation>(incus_operation{api::guarded(session(host), std::move(reply.operation))});
       reply.metadata = api::to_json(handle->op.info());
     }

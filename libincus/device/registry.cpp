@@ -61,6 +61,7 @@ void validate(const Context &ctx) {
   auto &t = type(owner(ctx.instance, ctx.in_profile), ctx.name, ctx.config);
   Config rest = ctx.config;
   rest.erase("type");
+  std::erase_if(rest, [](auto &kv) { return kv.first.starts_with("user."); }); // free, as those of instances are
   schema::validate(t.keys, rest, describe(ctx));
   if (t.validate) t.validate(ctx);
 }

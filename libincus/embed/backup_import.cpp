@@ -87,8 +87,10 @@ VolumeImport check_volume_index(const instance::BackupIndex &i) {
   out.volume.type = 2;
   if (out.volume.created_at == Time{}) out.volume.created_at = base::now();
   // What the pool of another driver keeps with its volumes means nothing here.
-  std::erase_if(out.volume.config, [](auto &kv) { return kv.first.starts_with("volatile.") || kv.first.starts_with("zfs.") || kv.first.starts_with("lvm.") || kv.first.starts_with("block.") || kv.first.starts_with("initial."); });
+  auto foreign = [](auto &kv) { return kv.first.starts_with("volatile.") || kv.first.starts_with("zfs.") || kv.first.starts_with("lvm.") || kv.first.starts_with("block.") || kv.first.starts_with("initial."); };
+  std::erase_if(out.volume.config, foreign);
   out.snapshots = c.volume_snapshots;
+  for (auto &s : out.snapshots) std::erase_if(s.config, foreign);
   return out;
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Backups of instances, and backup.yaml beside each.
+#include <algorithm>
 #include <boost/json.hpp>
 #include <sys/mman.h>
 
@@ -78,10 +79,12 @@ BackupConfig Manager::backup_config(const db::InstanceRow &r, const Root &root, 
   }
   c.volume = db::volume(ctx_.global, root.pool, r.project, 0, r.name);
   if (snapshots) c.snapshots = db::snapshots(ctx_.global, r.id);
+  auto kept = db::instance_volume_snapshots(ctx_.global, r.id);
   for (auto &s : c.snapshots) {
+    auto like = std::find_if(kept.begin(), kept.end(), [&](auto &k) { return k.name == s.name; });
     db::VolumeSnapshotRow v;
+    if (like != kept.end()) v = *like;
     v.name = s.name;
-    v.description = s.description;
     v.created_at = s.created_at;
     c.volume_snapshots.push_back(std::move(v));
   }

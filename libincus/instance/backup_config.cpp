@@ -199,7 +199,7 @@ void write(Text &t, const BackupConfig &c) {
     t.begin_list("volume_snapshots");
     for (auto &s : c.volume_snapshots) {
       t.item();
-      t.map("config", c.volume ? c.volume->config : Config{});
+      t.map("config", s.config);
       t.text("description", s.description);
       t.raw("expires_at", s.expires_text.empty() ? std::string("0001-01-01T00:00:00Z") : base::format_time(base::parse_time(s.expires_text)));
       t.text("name", s.name);

@@ -177,6 +177,8 @@ void Manager::insert_imported(db::InstanceRow &r, const std::string &pool, const
     // Keys of another driver mean nothing here.
     std::erase_if(v.config, [](auto &kv) { return !kv.first.starts_with("user."); });
   }
+  auto like = c.volume_snapshots;
+  for (auto &s : like) std::erase_if(s.config, [](auto &kv) { return !kv.first.starts_with("user."); });
   ctx_.global.transaction([&] {
     auto fresh = r;
     fresh.id = db::insert_instance(ctx_.global, fresh);
@@ -185,6 +187,7 @@ void Manager::insert_imported(db::InstanceRow &r, const std::string &pool, const
       s.instance_id = fresh.id;
       db::insert_snapshot(ctx_.global, s);
     }
+    for (auto &s : like) db::set_snapshot_volume(ctx_.global, fresh.id, s.name, s);
     r.id = fresh.id;
   });
 }

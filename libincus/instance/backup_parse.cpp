@@ -182,6 +182,7 @@ BackupConfig config_of(const Reader &r, const YAML::Node &n) {
     s.name = r.text(v, "name");
     if (auto cut = s.name.find('/'); cut != std::string::npos) s.name.erase(0, cut + 1);
     s.description = r.text(v, "description");
+    s.config = r.config(v, "config");
     if (auto t = r.time(v, "expires_at"); t != Time{}) s.expires_text = base::format_time(t);
     s.created_at = r.time(v, "created_at");
     c.volume_snapshots.push_back(std::move(s));

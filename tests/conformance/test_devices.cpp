@@ -307,3 +307,23 @@ TEST_CASE("devices: custom volumes") {
   auto report = boost::json::parse(suite::check(w.host));
   CHECK(report.at("problems").as_array().empty());
 }
+
+TEST_CASE("devices: keys of the user's own are kept, and mean nothing") {
+  World w;
+  InstanceCreate r;
+  r.devices["eth7"] = {{"type", "nic"}, {"nictype", "p2p"}, {"user.rack", "left"}};
+  auto c = w.make("c1", r);
+  CHECK(c.info().devices.at("eth7").at("user.rack") == "left");
+  auto u = c.info();
+  InstanceUpdate to;
+  to.architecture = u.architecture;
+  to.config = u.config;
+  to.devices = u.devices;
+  to.profiles = u.profiles;
+  to.devices["eth7"]["user.rack"] = "right";
+  c.update(to).wait();
+  CHECK(c.info().devices.at("eth7").at("user.rack") == "right");
+  CHECK(c.info().config.at("volatile.cloud-init.instance-id") == u.config.at("volatile.cloud-init.instance-id"));
+  to.devices["eth7"]["users.rack"] = "x";
+  REFUSED(invalid_argument, "users.rack", c.update(to).wait());
+}

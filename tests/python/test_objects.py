@@ -195,6 +195,7 @@ def test_images(host: incus.Host, tmp_path: Path, image_file: Path) -> None:
 
 
 def test_volumes(host: incus.Host) -> None:
+    host.instances.create("c1", image="pytest").delete()  # the first one makes the pool "default"
     pool = host.storage_pools.get("default")
     other = host.storage_pools.create("other", "dir")
     volume = pool.create_volume("data", config={"user.a": "1"}, description="d")

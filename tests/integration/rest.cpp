@@ -587,7 +587,7 @@ TEST_CASE("rest: a body that is no HTTP is told so, also where it is read as it 
   CHECK(w.quiet());
   auto before = descriptors();
   const std::string chunked = "Host: x\r\nTransfer-Encoding: chunked\r\nContent-Type: application/octet-stream\r\n\r\n";
-  for (std::string target : {"/1.0/images", "/1.0/instances/c1/files?path=/root/x", "/1.0/instances/c1/metadata/templates?path=t"}) {
+  for (std::string target : {"/1.0/images", "/1.0/instances/c1/files?path=/x", "/1.0/instances/c1/metadata/templates?path=t"}) {
     CAPTURE(target);
     CHECK(w.status("POST " + target + " HTTP/1.1\r\n" + chunked + "zz\r\n") == 400);
     CHECK(w.status("POST " + target + " HTTP/1.1\r\n" + chunked + "2\r\nabXX2\r\nab\r\n") == 400);

@@ -56,25 +56,28 @@ std::string Backups::name_for(const Owner &o, const std::string &wanted) {
   };
   for (auto &b : list(o)) take(b.name);
   std::lock_guard lock(mutex_);
-  for (auto &m : making_)
+  for (auto &m : held_)
     if (m.starts_with(o.place + "/")) take(m.substr(o.place.size() + 1));
   return fmt::format("backup{}", next);
 }
 
+Backups::Hold::Hold(Backups &me, const Owner &o, const std::string &name) : me_(me), key_(o.place + "/" + name) {
+  std::lock_guard lock(me_.mutex_);
+  me_.must_be_free(key_, name);
+  me_.held_.insert(key_);
+}
+
+Backups::Hold::~Hold() {
+  std::lock_guard lock(me_.mutex_);
+  me_.held_.erase(key_);
+}
+
+void Backups::must_be_free(const std::string &key, const std::string &name) const {
+  if (held_.count(key)) base::fail(ErrorCode::busy, "backup {} is being made, renamed or removed: wait for that operation", base::quoted(name));
+}
+
 void Backups::create(const Owner &o, const db::BackupRow &row, const std::function<void(int)> &write) {
-  auto key = o.place + "/" + row.name;
-  {
-    std::lock_guard lock(mutex_);
-    if (!making_.insert(key).second) base::fail(ErrorCode::already_exists, "Backup {} already exists: it is being made", base::quoted(row.name));
-  }
-  struct Release {
-    Backups &me;
-    std::string key;
-    ~Release() {
-      std::lock_guard lock(me.mutex_);
-      me.making_.erase(key);
-    }
-  } release{*this, key};
+  Hold hold(*this, o, row.name);
   if (have(o, row.name)) base::fail(ErrorCode::already_exists, "Backup {} already exists", base::quoted(row.name));
   // Listed from the beginning, as clients of Incus expect; until the intent is done it is none.
   db::Intent intent(journal_, "backup.make", where(o, row.name));
@@ -94,11 +97,6 @@ void Backups::recover_make(const json::object &d) {
   place(o).remove(text(d, "name"));
 }
 
-void Backups::must_be_whole(const Owner &o, const std::string &name) {
-  std::lock_guard lock(mutex_);
-  if (making_.count(o.place + "/" + name)) base::fail(ErrorCode::busy, "backup {} is still being made: wait for its operation", base::quoted(name));
-}
-
 void Backups::recover(const json::object &d) {
   // What the store does not have goes from the disk.
   auto o = owner_of(d);
@@ -106,9 +104,10 @@ void Backups::recover(const json::object &d) {
 }
 
 void Backups::rename(const Owner &o, const std::string &name, const std::string &to) {
-  auto row = get(o, name);
-  must_be_whole(o, name);
+  get(o, name);
   if (to == name) return;
+  Hold hold(*this, o, name), target(*this, o, to);
+  auto row = get(o, name);
   if (to.empty()) base::fail(ErrorCode::invalid_argument, "the new name of backup {} is missing", base::quoted(name));
   name_for(o, to);
   auto data = where(o, name);
@@ -130,8 +129,8 @@ void Backups::recover_rename(const json::object &d) {
 }
 
 void Backups::remove(const Owner &o, const std::string &name) {
+  Hold hold(*this, o, name);
   auto row = get(o, name);
-  must_be_whole(o, name);
   db::Intent intent(journal_, "backup", where(o, name));
   global_.transaction([&] { db::delete_backup(global_, o.kind, row.id); });
   place(o).remove(name);
@@ -140,7 +139,10 @@ void Backups::remove(const Owner &o, const std::string &name) {
 
 base::Fd Backups::open(const Owner &o, const std::string &name) {
   get(o, name);
-  must_be_whole(o, name);
+  {
+    std::lock_guard lock(mutex_);
+    must_be_free(o.place + "/" + name, name); // one that is being made is none yet
+  }
   return place(o).open(name);
 }
 

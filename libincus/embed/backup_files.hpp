@@ -37,8 +37,19 @@ private:
   storage::BackupPlace place(const Owner &o) const { return {state_, o.place}; }
   void recover(const boost::json::object &data);
   void recover_make(const boost::json::object &data);
-  /// Throws busy for one that is being made.
-  void must_be_whole(const Owner &o, const std::string &name);
+  /// A backup that is being made, renamed or removed; throws busy when somebody has it already.
+  class Hold {
+  public:
+    Hold(Backups &me, const Owner &o, const std::string &name);
+    ~Hold();
+    Hold(const Hold &) = delete;
+    Hold &operator=(const Hold &) = delete;
+
+  private:
+    Backups &me_;
+    std::string key_;
+  };
+  void must_be_free(const std::string &key, const std::string &name) const;
   void recover_rename(const boost::json::object &data);
   boost::json::object where(const Owner &o, const std::string &name) const;
   bool have(const Owner &o, const std::string &name);
@@ -47,7 +58,7 @@ private:
   db::Journal &journal_;
   std::string state_;
   std::mutex mutex_;
-  std::set<std::string> making_; ///< PLACE/NAME
+  std::set<std::string> held_; ///< PLACE/NAME
 };
 
 } // namespace incus::embed

@@ -32,26 +32,27 @@ base::Fd memory(const char *name, const std::string &text) {
 
 } // namespace
 
-void write_volume_backup(const VolumeBackupContext &c, const db::VolumeFull &v, bool snapshots, const std::string &compression, int out, const instance::Report &report) {
+void write_volume_backup(const VolumeBackupContext &c, const storage::VolumeName &volume, bool snapshots, const std::string &compression, int out,
+                         const instance::Report &report) {
   unpack::BackupPlan plan;
-  plan.pool = c.pools.directory(v.pool);
-  if (plan.pool.empty()) base::fail(ErrorCode::not_supported, "cannot make a backup of volume {}: this is a test host in memory", base::quoted(v.name));
+  plan.pool = c.pools.directory(volume.pool);
+  if (plan.pool.empty()) base::fail(ErrorCode::not_supported, "cannot make a backup of volume {}: this is a test host in memory", base::quoted(volume.name));
   plan.compression = compression;
-  instance::BackupIndex index;
-  index.name = v.name;
-  index.pool = v.pool;
-  index.type = "custom";
-  auto pools = db::pools(c.global, v.pool);
-  if (!pools.empty()) {
-    index.backend = pools[0].driver;
-    pools[0].config = c.pools.info(v.pool).config;
-    index.config.pool = pools[0];
-  }
-  index.config.volume = v;
-  if (snapshots) index.config.volume_snapshots = db::volume_snapshots(c.global, v.id);
-  for (auto &s : index.config.volume_snapshots) index.snapshots.push_back(s.name);
-  plan.index = instance::format_index(index);
-  c.volumes.with_places(v, snapshots, [&](const std::vector<storage::CustomVolumes::Place> &places) {
+  c.volumes.with_places(volume, snapshots, [&](auto &v, auto &rows, auto &places) {
+    instance::BackupIndex index;
+    index.name = v.name;
+    index.pool = v.pool;
+    index.type = "custom";
+    auto pools = db::pools(c.global, v.pool);
+    if (!pools.empty()) {
+      index.backend = pools[0].driver;
+      pools[0].config = c.pools.info(v.pool).config;
+      index.config.pool = pools[0];
+    }
+    index.config.volume = v;
+    index.config.volume_snapshots = rows;
+    for (auto &s : rows) index.snapshots.push_back(s.name);
+    plan.index = instance::format_index(index);
     for (auto &p : places) {
       unpack::BackupPart part;
       part.prefix = p.name.empty() ? "backup/volume" : "backup/volume-snapshots/" + p.name;

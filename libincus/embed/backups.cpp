@@ -118,7 +118,7 @@ api::Reply Engine::make_backup(api::Request &q) {
   return async(std::move(spec), [this, s, row, compression](TaskOperation &op) {
     backups_->create(s.owner, row, [&](int fd) {
       if (s.volume)
-        write_volume_backup({*global_, *pools_, *volumes_, images_->helper()}, *s.volume, !row.alone, compression, fd, report_to(op));
+        write_volume_backup({*global_, *pools_, *volumes_, images_->helper()}, {s.volume->pool, s.volume->project, s.volume->name}, !row.alone, compression, fd, report_to(op));
       else
         instances_->write_backup(s.project, s.name, {row.alone, compression}, fd, report_to(op));
     });

@@ -12,15 +12,20 @@ void Engine::start_instances() {
   {
     std::lock_guard lock(background_mutex_);
     if (closed_) return;
-    background_++; // closing waits for the one that starts now; the others are left
     if (!minutes_.joinable()) {
       // Threads of the library take no signals of the program.
       sigset_t every, before;
       sigfillset(&every);
       pthread_sigmask(SIG_SETMASK, &every, &before);
-      minutes_ = std::thread([this] { run_minutes(); });
+      try {
+        minutes_ = std::thread([this] { run_minutes(); });
+      } catch (...) {
+        pthread_sigmask(SIG_SETMASK, &before, nullptr);
+        throw;
+      }
       pthread_sigmask(SIG_SETMASK, &before, nullptr);
     }
+    background_++; // closing waits for the one that starts now; the others are left
   }
   auto end = [this] {
     std::lock_guard lock(background_mutex_);

@@ -16,7 +16,7 @@ struct VolumeBackupContext {
 };
 
 /// `compression` as image::check_compression() gives it.
-void write_volume_backup(const VolumeBackupContext &c, const db::VolumeFull &volume, bool snapshots, const std::string &compression, int out, const instance::Report &report);
+void write_volume_backup(const VolumeBackupContext &c, const storage::VolumeName &volume, bool snapshots, const std::string &compression, int out, const instance::Report &report);
 
 /// What a volume's backup says of itself, checked against itself.
 struct VolumeImport {

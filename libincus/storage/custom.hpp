@@ -68,8 +68,9 @@ public:
     std::string name;      ///< of the snapshot; empty: the volume
     std::string directory; ///< on this host
   };
-  /// Where volume and snapshots are, snapshots first.
-  void with_places(const db::VolumeFull &volume, bool snapshots, const std::function<void(const std::vector<Place> &)> &use);
+  using UsePlaces = std::function<void(const db::VolumeFull &volume, const std::vector<db::VolumeSnapshotRow> &snapshots, const std::vector<Place> &places)>;
+  /// Calls `use` with where volume and snapshots are, snapshots first, while nobody changes, moves or removes any of them. Throws not_found.
+  void with_places(const VolumeName &volume, bool snapshots, const UsePlaces &use);
   /// `volume` and its snapshots, filled by `fill` (storage/driver.hpp).
   void create_from_backup(const db::VolumeFull &volume, const std::vector<db::VolumeSnapshotRow> &snapshots, const std::function<void(int dirfd, int snapshots)> &fill);
   /// Rows for a volume that is on the pool already.

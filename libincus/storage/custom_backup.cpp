@@ -36,12 +36,15 @@ void insert(db::Connection &c, const db::VolumeFull &v, const std::vector<db::Vo
 
 } // namespace
 
-void CustomVolumes::with_places(const db::VolumeFull &v, bool with_snapshots, const std::function<void(const std::vector<Place> &)> &use) {
+void CustomVolumes::with_places(const VolumeName &n, bool with_snapshots, const UsePlaces &use) {
+  Hold hold(*this, {n});
+  auto v = volume(n.pool, n.project, n.name);
+  std::vector<db::VolumeSnapshotRow> snaps;
+  if (with_snapshots) snaps = db::volume_snapshots(global_, v.id);
   std::vector<Place> places;
-  if (with_snapshots)
-    for (auto &s : db::volume_snapshots(global_, v.id)) places.push_back({s.name, snapshots(v.pool).snapshot_place(ref(v), s.name)});
+  for (auto &s : snaps) places.push_back({s.name, snapshots(v.pool).snapshot_place(ref(v), s.name)});
   places.push_back({"", pools_.driver(v.pool)->directory(ref(v))});
-  use(places);
+  use(v, snaps, places);
 }
 
 void CustomVolumes::create_from_backup(const db::VolumeFull &v, const std::vector<db::VolumeSnapshotRow> &snaps, const std::function<void(int, int)> &fill) {

@@ -194,7 +194,8 @@ void TreeDriver::prepare_root(const VolumeRef &vol, int from, const std::functio
     sys::remove_tree(dir.get(), fresh);
   }
   try {
-    Fd target, earlier = refresh ? sys::open_child(dir.get(), root) : Fd();
+    // A commit that was cut off may have put the root aside: nothing can be kept of it then.
+    Fd target, earlier = refresh && sys::exists_at(dir.get(), root) ? sys::open_child(dir.get(), root) : Fd();
     {
       FaultScope fault("make restore directory");
       target = sys::make_directory(dir.get(), fresh, 0700);
@@ -218,7 +219,9 @@ void TreeDriver::prepare_root(const VolumeRef &vol, int from, const std::functio
 }
 
 void TreeDriver::prepare_custom(const VolumeRef &vol, int from, const Progress &progress, bool refresh) {
-  Fd parent = type_directory(vol.type), now = volume(vol);
+  Fd parent = type_directory(vol.type), now;
+  // As for a root, above.
+  if (sys::exists_at(parent.get(), vol.name) || !sys::exists_at(parent.get(), vol.name + "~old")) now = volume(vol);
   {
     FaultScope fault("remove old restore");
     sys::remove_tree(parent.get(), vol.name + "~restore");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Backups that the server keeps: of instances, and of custom volumes. What they hold is in files (embed/backup_files.hpp).
+// Backups that the server keeps: of instances, and of custom volumes. What they hold is in files (backup/files.hpp).
 #pragma once
 #include "db/connection.hpp"
 #include "db/records.hpp"

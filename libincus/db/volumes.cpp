@@ -165,6 +165,14 @@ void insert_volume_snapshot(Connection &c, const VolumeSnapshotRow &s) {
          {s.volume_id, s.name, s.description, s.expires_text.empty() ? Value(nullptr) : Value(s.expires_text), base::format_time(s.created_at)});
   insert_snapshot_config(c, c.last_id(), s.config);
 }
+void insert_volume(Connection &c, const VolumeFull &v, std::vector<VolumeSnapshotRow> snapshots) {
+  insert_volume(c, v);
+  auto id = volume(c, v.pool, v.project, v.type, v.name)->id;
+  for (auto &s : snapshots) {
+    s.volume_id = id;
+    insert_volume_snapshot(c, s);
+  }
+}
 void update_volume_snapshot(Connection &c, const VolumeSnapshotRow &s) {
   c.exec("UPDATE storage_volumes_snapshots SET name = ?, description = ?, expiry_date = ? WHERE id = ?",
          {s.name, s.description, s.expires_text.empty() ? Value(nullptr) : Value(s.expires_text), s.id});

@@ -39,6 +39,8 @@ struct VolumeSnapshotRow {
 /// Of one volume, or of all when 0; oldest first.
 std::vector<VolumeSnapshotRow> volume_snapshots(Connection &c, std::int64_t volume_id);
 void insert_volume_snapshot(Connection &c, const VolumeSnapshotRow &s);
+/// A volume with its snapshots, whose volume_id it sets.
+void insert_volume(Connection &c, const VolumeFull &v, std::vector<VolumeSnapshotRow> snapshots);
 void update_volume_snapshot(Connection &c, const VolumeSnapshotRow &s); ///< name, description, expiry
 void delete_volume_snapshot(Connection &c, std::int64_t id);
 /// Of any volume; empty: of all. Names only.

@@ -4,13 +4,14 @@
 #include <sys/stat.h>
 
 #include "api/records.hpp"
+#include "backup/volume.hpp"
 #include "base/error.hpp"
 #include "base/names.hpp"
 #include "base/time.hpp"
 #include "db/projects.hpp"
+#include "embed/body.hpp"
 #include "embed/engine.hpp"
 #include "embed/instance_urls.hpp"
-#include "embed/volume_backup.hpp"
 #include "image/image.hpp"
 
 namespace incus::embed {
@@ -19,12 +20,20 @@ namespace json = boost::json;
 
 /// What a row is about: an instance, or a custom volume.
 struct Engine::BackupSubject {
-  Backups::Owner owner;
+  backup::Files::Owner owner;
   std::string name, project, url, event; ///< url without query; event: of lifecycle events, "instance-backup"
   std::optional<db::VolumeFull> volume;
   std::string suffix() const { return project == "default" ? "" : "?project=" + project; }
   std::string url_of(const std::string &backup) const { return url + "/backups/" + backup + suffix(); }
   bool is_volume() const { return volume.has_value(); }
+  OperationSpec spec(const api::Request &q, const char *description, const std::string &backup) const {
+    OperationSpec out;
+    out.description = description;
+    out.project = q.project();
+    out.resources[is_volume() ? "storage_volumes" : "instances"] = {url + suffix()};
+    out.resources["backups"] = {url_of(backup)};
+    return out;
+  }
 };
 
 namespace {
@@ -46,20 +55,12 @@ struct Wish {
 Wish wish_of(const json::value &body) {
   auto *o = body.if_object();
   if (!o) base::fail(ErrorCode::invalid_argument, "invalid backup: must be an object");
-  auto text = [&](const char *key) {
-    auto *v = o->if_contains(key);
-    return v && !v->is_null() ? api::from_json<std::string>(*v) : std::string();
-  };
-  auto flag = [&](const char *key) {
-    auto *v = o->if_contains(key);
-    return v && !v->is_null() && api::from_json<bool>(*v);
-  };
   Wish w;
-  w.name = text("name");
-  w.compression = text("compression_algorithm");
-  if (auto t = text("expires_at"); !t.empty()) w.expires_at = base::parse_time(t);
-  w.alone = flag("instance_only") || flag("volume_only") || flag("container_only");
-  flag("optimized_storage"); // no driver here has a stream of its own: a plain backup is made, as Incus does
+  w.name = text_of(*o, "name");
+  w.compression = text_of(*o, "compression_algorithm");
+  if (auto t = text_of(*o, "expires_at"); !t.empty()) w.expires_at = base::parse_time(t);
+  w.alone = flag_of(*o, "instance_only") || flag_of(*o, "volume_only") || flag_of(*o, "container_only");
+  flag_of(*o, "optimized_storage"); // no driver here has a stream of its own: a plain backup is made, as Incus does
   return w;
 }
 
@@ -110,15 +111,10 @@ api::Reply Engine::make_backup(api::Request &q) {
   row.expires_at = w.expires_at;
   row.alone = w.alone;
   auto compression = image::check_compression(w.compression.empty() ? project_setting(s.project, "backups.compression_algorithm") : w.compression);
-  OperationSpec spec;
-  spec.description = s.is_volume() ? "Creating custom volume backup" : "Backing up instance";
-  spec.project = q.project();
-  spec.resources[s.is_volume() ? "storage_volumes" : "instances"] = {s.url + s.suffix()};
-  spec.resources["backups"] = {s.url_of(row.name)};
-  return async(std::move(spec), [this, s, row, compression](TaskOperation &op) {
+  return async(s.spec(q, s.is_volume() ? "Creating custom volume backup" : "Backing up instance", row.name), [this, s, row, compression](TaskOperation &op) {
     backups_->create(s.owner, row, [&](int fd) {
       if (s.volume)
-        write_volume_backup({*global_, *pools_, *volumes_, images_->helper()}, {s.volume->pool, s.volume->project, s.volume->name}, !row.alone, compression, fd, report_to(op));
+        backup::write_volume({*global_, *pools_, *volumes_, images_->helper()}, {s.volume->pool, s.volume->project, s.volume->name}, !row.alone, compression, fd, report_to(op));
       else
         instances_->write_backup(s.project, s.name, {row.alone, compression}, fd, report_to(op));
     });
@@ -135,12 +131,7 @@ api::Reply Engine::rename_backup(api::Request &q, const std::string &name) {
   auto s = backup_subject(q);
   auto to = api::from_json<api::Rename>(q.body).name;
   backups_->get(s.owner, name);
-  OperationSpec spec;
-  spec.description = s.is_volume() ? "Renaming custom volume backup" : "Renaming instance backup";
-  spec.project = q.project();
-  spec.resources[s.is_volume() ? "storage_volumes" : "instances"] = {s.url + s.suffix()};
-  spec.resources["backups"] = {s.url_of(name)};
-  return async(std::move(spec), [this, s, name, to](TaskOperation &) {
+  return async(s.spec(q, s.is_volume() ? "Renaming custom volume backup" : "Renaming instance backup", name), [this, s, name, to](TaskOperation &) {
     backups_->rename(s.owner, name, to);
     events_.lifecycle(s.event + "-renamed", s.url_of(to), s.project, {{"old_name", name}});
   });
@@ -149,12 +140,7 @@ api::Reply Engine::rename_backup(api::Request &q, const std::string &name) {
 api::Reply Engine::remove_backup(api::Request &q, const std::string &name) {
   auto s = backup_subject(q);
   backups_->get(s.owner, name);
-  OperationSpec spec;
-  spec.description = s.is_volume() ? "Deleting custom volume backup" : "Removing instance backup";
-  spec.project = q.project();
-  spec.resources[s.is_volume() ? "storage_volumes" : "instances"] = {s.url + s.suffix()};
-  spec.resources["backups"] = {s.url_of(name)};
-  return async(std::move(spec), [this, s, name](TaskOperation &) {
+  return async(s.spec(q, s.is_volume() ? "Deleting custom volume backup" : "Removing instance backup", name), [this, s, name](TaskOperation &) {
     backups_->remove(s.owner, name);
     events_.lifecycle(s.event + "-deleted", s.url_of(name), s.project);
   });
@@ -183,7 +169,7 @@ std::vector<json::value> Engine::instance_backups(const std::string &project, co
 /// By the clock, and at once at the start of the daemon.
 void Engine::expire_backups(Time now) {
   auto state = directory_ ? directory_->path() : std::string();
-  auto try_to = [&](const Backups::Owner &o, const std::string &name) {
+  auto try_to = [&](const backup::Files::Owner &o, const std::string &name) {
     try {
       backups_->remove(o, name);
       log_.info("backup {}/{} has expired and is gone", o.place, name);

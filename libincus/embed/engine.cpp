@@ -84,7 +84,7 @@ void Engine::wire(const std::string &directory, std::span<const storage::DriverI
   pools_ = std::make_unique<storage::Pools>(
       storage::Pools::Context{*global_, *journal_, log_, drivers, directory.empty() ? "" : directory + "/storage-pools", driver});
   volumes_ = std::make_unique<storage::CustomVolumes>(*global_, *journal_, *pools_, directory);
-  backups_ = std::make_unique<Backups>(*global_, *journal_, directory);
+  backups_ = std::make_unique<backup::Files>(*global_, *journal_, directory);
   images_ = std::make_unique<image::Store>(
       image::Store::Context{*global_, *journal_, log_, *pools_, *files_, helper_path("incus-unpack"), directory.empty() ? "" : directory + "/images"});
   instances_ = std::make_unique<instance::Manager>(instance::Manager::Context{

@@ -9,7 +9,7 @@
 #include <string>
 
 #include "api/door.hpp"
-#include "embed/backup_files.hpp"
+#include "backup/files.hpp"
 #include "embed/events.hpp"
 #include "embed/image_secrets.hpp"
 #include "embed/operations.hpp"
@@ -143,7 +143,7 @@ private:
   std::unique_ptr<image::Files> files_;
   std::unique_ptr<storage::Pools> pools_;
   std::unique_ptr<storage::CustomVolumes> volumes_;
-  std::unique_ptr<Backups> backups_;
+  std::unique_ptr<backup::Files> backups_;
   std::unique_ptr<image::Store> images_;
   std::unique_ptr<instance::Runtime> runtime_;
   mock::Runtime *mock_ = nullptr;

@@ -7,6 +7,7 @@
 #include "api/records.hpp"
 #include "base/error.hpp"
 #include "base/names.hpp"
+#include "embed/body.hpp"
 #include "embed/engine.hpp"
 #include "embed/instance_urls.hpp"
 
@@ -49,11 +50,6 @@ void control(instance::Exec &session, const json::value &message) {
     return session.resize(width, height);
   }
   base::fail(ErrorCode::invalid_argument, "unknown control command {}", base::quoted(std::string_view(command)));
-}
-
-bool flag_of(const json::value &body, const char *key) {
-  auto *v = body.is_object() ? body.get_object().if_contains(key) : nullptr;
-  return v && !v->is_null() && api::from_json<bool>(*v);
 }
 
 /// Waits for what was started, with control messages of a client that came by itself going to it.

@@ -5,6 +5,7 @@
 #include "base/error.hpp"
 #include "base/names.hpp"
 #include "base/time.hpp"
+#include "embed/body.hpp"
 #include "embed/engine.hpp"
 #include "embed/instance_urls.hpp"
 #include "embed/merge.hpp"
@@ -184,13 +185,9 @@ api::Reply Engine::instance_patch(api::Request &q) {
 std::optional<api::Reply> Engine::refresh_instance(api::Request &q, const InstanceCreate &r) {
   auto *o = q.body.if_object();
   auto *source = o && o->contains("source") ? o->at("source").if_object() : nullptr;
-  auto flag = [&](const char *key) {
-    auto *v = source ? source->if_contains(key) : nullptr;
-    return v && !v->is_null() && api::from_json<bool>(*v);
-  };
-  if (!flag("refresh") || r.name.empty() || !db::instance(*global_, q.project(), r.name)) return std::nullopt;
+  if (!source || !flag_of(*source, "refresh") || r.name.empty() || !db::instance(*global_, q.project(), r.name)) return std::nullopt;
   if (r.source.source.find('/') != std::string::npos) base::fail(ErrorCode::invalid_argument, "cannot refresh instance {} from a snapshot", base::quoted(r.name));
-  instance::Manager::RefreshSource from{r.source.project.empty() ? q.project() : r.source.project, r.source.source, r.source.instance_only, flag("refresh_exclude_older")};
+  instance::Manager::RefreshSource from{r.source.project.empty() ? q.project() : r.source.project, r.source.source, r.source.instance_only, flag_of(*source, "refresh_exclude_older")};
   instances_->check_refresh(q.project(), r.name, from.project, from.name);
   return async(spec(q, "Refreshing instance", r.name), [this, project = q.project(), name = r.name, from, start = r.start](TaskOperation &op) {
     instances_->refresh(project, name, from, report_to(op));

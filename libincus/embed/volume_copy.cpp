@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Custom volumes made: empty, or as copies of others; refreshed, renamed and moved.
 #include "api/access.hpp"
-#include "api/records.hpp"
 #include "base/error.hpp"
 #include "base/names.hpp"
 #include "db/projects.hpp"
+#include "embed/body.hpp"
 #include "embed/volume_entries.hpp"
 
 namespace incus::embed {
@@ -12,15 +12,6 @@ namespace incus::embed {
 namespace json = boost::json;
 
 namespace {
-
-std::string text(const json::object &from, const char *key) {
-  auto *v = from.if_contains(key);
-  return v && !v->is_null() ? api::from_json<std::string>(*v) : std::string();
-}
-bool flag(const json::object &from, const char *key) {
-  auto *v = from.if_contains(key);
-  return v && !v->is_null() && api::from_json<bool>(*v);
-}
 
 /// Where the volumes of a project are that somebody may use; as if it were not there when he may not.
 std::string volumes_of(db::Connection &c, const api::Request &q, const std::string &project) {
@@ -47,16 +38,16 @@ api::Reply Engine::pool_volumes_type_post(api::Request &q) {
   if (q.stream("body") >= 0) return import_volume(q);
   auto change = volume_change_of(q.body);
   auto &o = q.body.get_object();
-  auto name = text(o, "name"), content = text(o, "content_type");
+  auto name = text_of(o, "name"), content = text_of(o, "content_type");
   if (content == "block" || content == "iso") base::fail(ErrorCode::not_supported, "volumes of content type {} are not supported yet", content);
   if (!content.empty() && content != "filesystem") base::fail(ErrorCode::invalid_argument, "Invalid volume content type name {}: must be filesystem", base::quoted(content));
   storage::VolumeName to{q.path[0], volume_owner(*global_, q), name};
   auto *given = o.if_contains("source");
   auto source = given && given->is_object() ? given->get_object() : json::object();
-  auto kind = text(source, "type");
+  auto kind = text_of(source, "type");
   if (kind == "migration") base::fail(ErrorCode::not_supported, "volumes cannot be copied or moved between servers yet");
   if (!kind.empty() && kind != "none" && kind != "copy") base::fail(ErrorCode::invalid_argument, "unknown source type {} of a volume: must be copy, or empty", base::quoted(kind));
-  if (kind == "copy" || !text(source, "name").empty()) return copy_volume(q, to, source, change.config, change.description.value_or(""));
+  if (kind == "copy" || !text_of(source, "name").empty()) return copy_volume(q, to, source, change.config, change.description.value_or(""));
   auto config = with_defaults(to.pool, change.config.value_or(Config{}));
   check_volume_config(name, config, false);
   volumes_->create(to.pool, to.project, name, change.description.value_or(""), config);
@@ -76,19 +67,19 @@ Config Engine::with_defaults(const std::string &pool, Config config) {
 
 api::Reply Engine::copy_volume(api::Request &q, const storage::VolumeName &to, const json::object &source, const std::optional<Config> &config, const std::string &description) {
   storage::VolumeSource s;
-  auto name = text(source, "name"), project = text(source, "project"), pool = text(source, "pool");
+  auto name = text_of(source, "name"), project = text_of(source, "project"), pool = text_of(source, "pool");
   if (name.empty()) base::fail(ErrorCode::invalid_argument, "No source volume name supplied");
   if (auto cut = name.find('/'); cut != std::string::npos) {
     s.snapshot = name.substr(cut + 1);
     name.resize(cut);
   }
   s.volume = {pool.empty() ? to.pool : pool, project.empty() ? to.project : volumes_of(*global_, q, project), name};
-  s.volume_only = flag(source, "volume_only");
-  s.exclude_older = flag(source, "refresh_exclude_older");
+  s.volume_only = flag_of(source, "volume_only");
+  s.exclude_older = flag_of(source, "refresh_exclude_older");
   s.config = config;
   s.description = description;
   if (config) check_volume_config(to.name, *config, false);
-  bool refresh = flag(source, "refresh") && db::volume(*global_, to.pool, to.project, custom_volume, to.name);
+  bool refresh = flag_of(source, "refresh") && db::volume(*global_, to.pool, to.project, custom_volume, to.name);
   volumes_->check_copy(to, s, refresh);
   OperationSpec spec;
   spec.description = "Copying storage volume";
@@ -109,15 +100,15 @@ api::Reply Engine::volume_post(api::Request &q) {
   only_custom(volume_type(q.path[1]), "rename");
   auto &o = fields_of(q);
   storage::VolumeName from{q.path[0], volume_owner(*global_, q), q.path[2]}, to = from;
-  to.name = text(o, "name");
+  to.name = text_of(o, "name");
   if (to.name.empty()) base::fail(ErrorCode::invalid_argument, "No name provided");
-  if (auto pool = text(o, "pool"); !pool.empty()) to.pool = pool;
-  if (auto project = text(o, "project"); !project.empty()) {
+  if (auto pool = text_of(o, "pool"); !pool.empty()) to.pool = pool;
+  if (auto project = text_of(o, "project"); !project.empty()) {
     to.project = volumes_of(*global_, q, project);
     if (to.project != project) base::fail(ErrorCode::invalid_argument, "Target project {} does not have features.storage.volumes enabled", base::quoted(project));
     if (to.project == from.project) base::fail(ErrorCode::invalid_argument, "Project and target project are the same");
   }
-  if (flag(o, "migration")) base::fail(ErrorCode::not_supported, "volumes cannot be moved between servers yet");
+  if (flag_of(o, "migration")) base::fail(ErrorCode::not_supported, "volumes cannot be moved between servers yet");
   auto v = volumes_->volume(from.pool, from.project, from.name);
   if (db::pools(*global_, to.pool).empty()) base::fail(ErrorCode::not_found, "Storage pool {} not found", base::quoted(to.pool));
   if (db::volume(*global_, to.pool, to.project, custom_volume, to.name))

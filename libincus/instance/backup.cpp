@@ -2,7 +2,6 @@
 // Backups of instances, and backup.yaml beside each.
 #include <algorithm>
 #include <boost/json.hpp>
-#include <sys/mman.h>
 
 #include "base/error.hpp"
 #include "base/ids.hpp"
@@ -47,7 +46,6 @@ unpack::BackupPart part(const std::string &pool, std::string prefix, const std::
   unpack::BackupPart p;
   p.prefix = std::move(prefix);
   p.directory = below(pool, directory);
-  p.live = true;
   if (plan.kind == storage::RootfsPlan::Kind::overlay) {
     p.kind = "overlay";
     p.root = below(pool, plan.lower);
@@ -132,9 +130,7 @@ void Manager::write_backup(const std::string &project, const std::string &name, 
   index.pool = root.pool;
   index.backend = c.pool ? c.pool->driver : "";
   plan.index = format_index(index);
-  auto text = unpack::to_text(plan);
-  base::Fd file(::memfd_create("plan", MFD_CLOEXEC));
-  if (!file || ::pwrite(file.get(), text.data(), text.size(), 0) != static_cast<ssize_t>(text.size())) base::fail_errno(errno, "cannot make a file in memory");
+  auto file = sys::memory_file("plan", unpack::to_text(plan));
   {
     sys::FaultScope fault("pack backup");
     image::Job job(ctx_.images.helper(), static_cast<std::uint32_t>(unpack::Op::backup), {}, {out, file.get()});

@@ -2,7 +2,6 @@
 // Instances from backups, and from pools that the store does not know.
 #include <boost/json.hpp>
 #include <set>
-#include <sys/mman.h>
 
 #include "base/error.hpp"
 #include "base/ids.hpp"
@@ -16,6 +15,7 @@
 #include "schema/schema.hpp"
 #include "storage/custom.hpp"
 #include "sys/fault.hpp"
+#include "sys/fs.hpp"
 #include "sys/idmap.hpp"
 
 namespace incus::instance {
@@ -135,8 +135,7 @@ void Manager::import_backup(const BackupIndex &i, int archive, const Report &rep
   auto root = root_of(r, e);
   if (root.driver->exists(root.volume))
     base::fail(ErrorCode::conflict, "cannot create instance {}: pool {} holds a volume of that name that no instance owns", base::quoted(r.name), base::quoted(root.pool));
-  base::Fd file(::memfd_create("shifts", MFD_CLOEXEC));
-  if (!file || ::pwrite(file.get(), shifts.data(), shifts.size(), 0) != static_cast<ssize_t>(shifts.size())) base::fail_errno(errno, "cannot make a file in memory");
+  auto file = sys::memory_file("shifts", shifts);
   db::Intent intent(ctx_.journal, "instance.create", {{"project", r.project}, {"name", r.name}, {"store", root.volume.name}, {"pool", root.pool}, {"id", 0}});
   root.driver->create_from_backup(root.volume, !c.snapshots.empty(), [&](int dir, int beside) {
     std::vector<int> fds{archive, file.get(), dir};

@@ -3,7 +3,6 @@
 // that root. They wait for a start because only then name, configuration and owners are settled.
 #include <algorithm>
 #include <fcntl.h>
-#include <sys/mman.h>
 
 #include "base/error.hpp"
 #include "base/names.hpp"
@@ -33,19 +32,6 @@ std::string content(int fd) {
     out.append(buf, static_cast<std::size_t>(n));
     if (out.size() > max_template) base::fail(ErrorCode::too_large, "is larger than {} bytes", max_template);
   }
-}
-
-base::Fd in_memory(const std::string &text) {
-  base::Fd fd(::memfd_create("incus-template", MFD_CLOEXEC));
-  if (!fd) base::fail_errno(errno, "cannot keep its text");
-  for (std::size_t at = 0; at < text.size();) {
-    auto n = ::write(fd.get(), text.data() + at, text.size() - at);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) base::fail_errno(errno, "cannot keep its text");
-    at += static_cast<std::size_t>(n);
-  }
-  ::lseek(fd.get(), 0, SEEK_SET);
-  return fd;
 }
 
 json::object object_of(const Config &c) {
@@ -102,7 +88,7 @@ int Manager::ask_files(const db::InstanceRow &row, std::vector<std::string> args
 void Manager::write_rendered(const db::InstanceRow &row, const std::string &target, const image::Template &t, const std::string &text) {
   auto number = [](const std::string &given, int base, const char *otherwise) { return given.empty() ? otherwise : std::to_string(std::stoul(given, nullptr, base)); };
   std::vector<std::string> how{target, "file", number(t.uid, 10, "0"), number(t.gid, 10, "0"), number(t.mode, 8, "420"), "", "", std::to_string(text.size())};
-  auto fd = in_memory(text);
+  auto fd = sys::memory_file("template", text);
   int e = ask_files(row, how, fd.get(), true);
   if (e == ENOENT) {
     for (auto at = target.find('/', 1); at != target.npos; at = target.find('/', at + 1))

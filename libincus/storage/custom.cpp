@@ -112,8 +112,7 @@ db::VolumeFull CustomVolumes::volume(const std::string &pool, const std::string 
 
 storage::Place CustomVolumes::place(const VolumeName &n) { return {pools_.driver(n.pool), custom_ref(n.project, n.name)}; }
 
-/// `n` is to become a new volume.
-void CustomVolumes::refuse_taken(const VolumeName &n, const char *doing) {
+void CustomVolumes::must_be_new(const VolumeName &n, const char *doing) {
   check_name(n.name);
   db::project_id(global_, n.project);
   if (db::volume(global_, n.pool, n.project, custom_volume_type, n.name))
@@ -128,7 +127,7 @@ void CustomVolumes::create(const std::string &pool, const std::string &project, 
   check_name(name);
   validate(name, config, false);
   Hold hold(*this, {n});
-  refuse_taken(n, "create");
+  must_be_new(n, "create");
   auto p = place(n);
   db::Intent intent(journal_, "volume", journal_entry(n));
   p.driver->create_empty(p.volume);
@@ -175,7 +174,7 @@ void CustomVolumes::rename(const std::string &pool, const std::string &project, 
   Hold hold(*this, {from, to});
   auto v = volume(pool, project, name);
   if (name == new_name) return;
-  refuse_taken(to, "rename");
+  must_be_new(to, "rename");
   auto data = journal_entry(from);
   data["new_name"] = new_name;
   auto p = place(from);

@@ -37,6 +37,8 @@ public:
   /// Where a volume is called in a pool: always with its project.
   static std::string store_name(const std::string &project, const std::string &name) { return project + "_" + name; }
 
+  /// Throws when no volume of that name can be made: a wrong name, one that is taken in the store or on the pool.
+  void must_be_new(const VolumeName &name, const char *doing);
   /// Throws not_found.
   db::VolumeFull volume(const std::string &pool, const std::string &project, const std::string &name);
   void create(const std::string &pool, const std::string &project, const std::string &name, const std::string &description, const Config &config);
@@ -94,7 +96,6 @@ private:
   };
 
   storage::Place place(const VolumeName &name);
-  void refuse_taken(const VolumeName &name, const char *doing);
   db::VolumeFull source_of(const VolumeSource &source);
   SnapshotOps &snapshots(const std::string &pool);
   void remove_snapshot_held(const db::VolumeFull &volume, const std::string &name);

@@ -11,9 +11,7 @@ namespace incus::storage {
 
 namespace {
 
-constexpr int custom_type = 2;
-
-VolumeRef ref(const db::VolumeFull &v) { return {VolumeType::custom, CustomVolumes::store_name(v.project, v.name)}; }
+VolumeRef ref(const db::VolumeFull &v) { return custom_ref(v.project, v.name); }
 
 void check_snapshots(const db::VolumeFull &v, const std::vector<db::VolumeSnapshotRow> &snapshots) {
   std::set<std::string> seen;
@@ -21,17 +19,6 @@ void check_snapshots(const db::VolumeFull &v, const std::vector<db::VolumeSnapsh
     base::SnapshotName::parse(s.name);
     if (!seen.insert(s.name).second) base::fail(ErrorCode::invalid_argument, "snapshot {} of volume {} comes twice", base::quoted(s.name), base::quoted(v.name));
   }
-}
-
-void insert(db::Connection &c, const db::VolumeFull &v, const std::vector<db::VolumeSnapshotRow> &snapshots) {
-  c.transaction([&] {
-    db::insert_volume(c, v);
-    auto id = db::volume(c, v.pool, v.project, custom_type, v.name)->id;
-    for (auto s : snapshots) {
-      s.volume_id = id;
-      db::insert_volume_snapshot(c, s);
-    }
-  });
 }
 
 } // namespace
@@ -48,15 +35,13 @@ void CustomVolumes::with_places(const VolumeName &n, bool with_snapshots, const 
 }
 
 void CustomVolumes::create_from_backup(const db::VolumeFull &v, const std::vector<db::VolumeSnapshotRow> &snaps, const std::function<void(int, int)> &fill) {
-  if (v.name.find('/') != std::string::npos) base::fail(ErrorCode::invalid_argument, "invalid name {}: Storage volume names may not contain slashes", base::quoted(v.name));
-  base::SnapshotName::parse(v.name);
   validate(v.name, v.config, false);
   check_snapshots(v, snaps);
   auto driver = pools_.driver(v.pool);
-  boost::json::object data{{"pool", v.pool}, {"project", v.project}, {"name", v.name}};
-  Hold hold(*this, {{v.pool, v.project, v.name}});
-  refuse_taken({v.pool, v.project, v.name}, "create");
-  db::Intent intent(journal_, "volume", data);
+  VolumeName n{v.pool, v.project, v.name};
+  Hold hold(*this, {n});
+  must_be_new(n, "create");
+  db::Intent intent(journal_, "volume", journal_entry(n));
   driver->create_from_backup(ref(v), !snaps.empty(), fill);
   if (!snaps.empty()) {
     std::set<std::string> want;
@@ -65,7 +50,7 @@ void CustomVolumes::create_from_backup(const db::VolumeFull &v, const std::vecto
     if (want != std::set<std::string>(have.begin(), have.end()))
       base::fail(ErrorCode::corrupt, "the snapshots in the backup of volume {} are not those that its index names", base::quoted(v.name));
   }
-  insert(global_, v, snaps);
+  global_.transaction([&] { db::insert_volume(global_, v, snaps); });
   intent.done();
 }
 
@@ -74,7 +59,7 @@ void CustomVolumes::adopt(const db::VolumeFull &v, const std::vector<db::VolumeS
   validate(v.name, v.config, false);
   check_snapshots(v, snaps);
   Hold hold(*this, {{v.pool, v.project, v.name}});
-  insert(global_, v, snaps);
+  global_.transaction([&] { db::insert_volume(global_, v, snaps); });
 }
 
 } // namespace incus::storage

@@ -40,7 +40,7 @@ void CustomVolumes::check_copy(const VolumeName &to, const VolumeSource &s, bool
   if (refresh)
     volume(to.pool, to.project, to.name);
   else
-    refuse_taken(to, "copy to");
+    must_be_new(to, "copy to");
 }
 
 void CustomVolumes::copy(const VolumeName &to, const VolumeSource &s, const Progress &progress) {
@@ -58,12 +58,7 @@ void CustomVolumes::copy(const VolumeName &to, const VolumeSource &s, const Prog
   copy_volume(target, from, s.snapshot, progress);
   for (auto &snapshot : snapshots) copy_snapshot(target, from, snapshot.name, progress);
   global_.transaction([&] {
-    db::insert_volume(global_, v);
-    auto id = db::volume(global_, to.pool, to.project, custom_volume_type, to.name)->id;
-    for (auto snapshot : snapshots) {
-      snapshot.volume_id = id;
-      db::insert_volume_snapshot(global_, snapshot);
-    }
+    db::insert_volume(global_, v, snapshots);
   });
   intent.done();
 }
@@ -95,7 +90,7 @@ void CustomVolumes::refresh(const VolumeName &to, const VolumeSource &s, const P
 void CustomVolumes::move(const VolumeName &from, const VolumeName &to, const std::function<void()> &users, const Progress &progress) {
   Hold hold(*this, {from, to});
   auto v = volume(from.pool, from.project, from.name);
-  refuse_taken(to, "move");
+  must_be_new(to, "move");
   auto snapshots = db::volume_snapshots(global_, v.id);
   auto target = place(to), source = place(from);
   // Whichever of the two the store does not have goes from the disk; backups go where the volume went.

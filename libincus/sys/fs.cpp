@@ -11,6 +11,7 @@
 #include <mutex>
 #include <set>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -157,6 +158,14 @@ void atomic_write(int dirfd, const std::string &name, std::string_view data, mod
     throw;
   }
   sync_directory(dirfd);
+}
+
+Fd memory_file(const char *label, std::string_view data) {
+  Fd fd(::memfd_create(label, MFD_CLOEXEC));
+  if (!fd) fail_errno(errno, "cannot make a file in memory");
+  write_all(fd.get(), data, label);
+  ::lseek(fd.get(), 0, SEEK_SET);
+  return fd;
 }
 
 void write_new_file(int dirfd, const std::string &name, std::string_view data, mode_t mode) {

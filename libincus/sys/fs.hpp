@@ -41,6 +41,8 @@ std::optional<std::string> read_file_if_exists(int dirfd, const std::string &nam
 void atomic_write(int dirfd, const std::string &name, std::string_view data, mode_t mode);
 
 /// Makes a file in a tree that the caller syncs as a whole.
+/// A file without a name that holds `data`, read from its beginning; `label` is for whoever looks at the process.
+base::Fd memory_file(const char *label, std::string_view data);
 void write_new_file(int dirfd, const std::string &name, std::string_view data, mode_t mode);
 
 /// Makes one directory with exactly this mode, or sets the mode of the one that is there. Returns its descriptor.

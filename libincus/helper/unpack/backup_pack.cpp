@@ -20,12 +20,12 @@ BackupPlan plan_from(const std::string &text) {
     all.push_back(text.substr(at, end - at));
     at = end + 1;
   }
-  if (all.size() < 3 || (all.size() - 3) % 8) fail("internal", "a malformed request");
+  if (all.size() < 3 || (all.size() - 3) % 7) fail("internal", "a malformed request");
   BackupPlan p{all[0], all[1], all[2], {}};
-  std::size_t n = (all.size() - 3) / 8;
+  std::size_t n = (all.size() - 3) / 7;
   for (std::size_t i = 0; i < n; i++) {
     auto *s = &all[3 + i * 7];
-    p.parts.push_back({s[0], s[1], s[2], s[3], s[4], s[5], s[6], all[3 + n * 7 + i] == "live"});
+    p.parts.push_back({s[0], s[1], s[2], s[3], s[4], s[5], s[6]});
   }
   return p;
 }
@@ -96,9 +96,7 @@ void pack_backup(const BackupPlan &plan, int out, int sock, const std::function<
     written(total);
   }, threads);
   WriteBehind behind(*encode);
-  bool live = false;
-  for (auto &p : plan.parts) live = live || p.live;
-  Packer packer([&](const void *data, std::size_t n) { behind.write(data, n); }, {live, true, {}});
+  Packer packer([&](const void *data, std::size_t n) { behind.write(data, n); }, {true, true, {}});
   packer.add_directory(-1, "backup");
   packer.add_text(index_name, plan.index, 0644);
   for (std::size_t i = 0; i < plan.parts.size(); i++) pack_part(packer, pool.fd, merged.fd, i, plan.parts[i]);

@@ -14,7 +14,6 @@ struct BackupPart {
   std::string root, upper;
   std::string ids;       ///< ranges of userns.hpp that owners on disk have, separated by ','
   std::string yaml;      ///< becomes backup.yaml; empty: none
-  bool live = false;
 };
 struct BackupPlan {
   std::string pool; ///< absolute
@@ -30,7 +29,6 @@ inline std::string to_text(const BackupPlan &p) {
   add(p.index);
   for (auto &b : p.parts)
     for (auto *s : {&b.prefix, &b.directory, &b.kind, &b.root, &b.upper, &b.ids, &b.yaml}) add(*s);
-  for (auto &b : p.parts) add(b.live ? "live" : "");
   return out;
 }
 BackupPlan plan_from(const std::string &text);

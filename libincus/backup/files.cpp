@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "embed/backup_files.hpp"
+#include "backup/files.hpp"
 
 #include <boost/json.hpp>
 #include <unistd.h>
@@ -10,39 +10,39 @@
 #include "storage/custom.hpp"
 #include "storage/pools.hpp"
 
-namespace incus::embed {
+namespace incus::backup {
 
 namespace json = boost::json;
 
 namespace {
 std::string text(const json::object &o, const char *key) { return std::string(o.at(key).as_string()); }
-Backups::Owner owner_of(const json::object &d) { return {d.at("kind").as_int64() ? db::BackupKind::volume : db::BackupKind::instance, d.at("owner").as_int64(), text(d, "place")}; }
+Files::Owner owner_of(const json::object &d) { return {d.at("kind").as_int64() ? db::BackupKind::volume : db::BackupKind::instance, d.at("owner").as_int64(), text(d, "place")}; }
 } // namespace
 
-Backups::Backups(db::Connection &global, db::Journal &journal, std::string state) : global_(global), journal_(journal), state_(std::move(state)) {
+Files::Files(db::Connection &global, db::Journal &journal, std::string state) : global_(global), journal_(journal), state_(std::move(state)) {
   journal_.on("backup.make", [this](const json::object &d) { recover_make(d); });
   journal_.on("backup", [this](const json::object &d) { recover(d); });
   journal_.on("backup.rename", [this](const json::object &d) { recover_rename(d); });
 }
 
-json::object Backups::where(const Owner &o, const std::string &name) const {
+json::object Files::where(const Owner &o, const std::string &name) const {
   return {{"kind", o.kind == db::BackupKind::volume ? 1 : 0}, {"owner", o.id}, {"place", o.place}, {"name", name}};
 }
 
-bool Backups::have(const Owner &o, const std::string &name) {
+bool Files::have(const Owner &o, const std::string &name) {
   for (auto &b : list(o))
     if (b.name == name) return true;
   return false;
 }
 
-db::BackupRow Backups::get(const Owner &o, const std::string &name) {
+db::BackupRow Files::get(const Owner &o, const std::string &name) {
   if (o.id)
     for (auto &b : list(o))
       if (b.name == name) return b;
   base::fail(ErrorCode::not_found, "{} backup not found: there is no {}", o.kind == db::BackupKind::volume ? "Storage volume" : "Instance", base::quoted(name));
 }
 
-std::string Backups::name_for(const Owner &o, const std::string &wanted) {
+std::string Files::name_for(const Owner &o, const std::string &wanted) {
   if (wanted.find('/') != std::string::npos) base::fail(ErrorCode::invalid_argument, "invalid name {}: Backup names may not contain slashes", base::quoted(wanted));
   if (!wanted.empty()) {
     base::SnapshotName::parse(wanted);
@@ -61,22 +61,22 @@ std::string Backups::name_for(const Owner &o, const std::string &wanted) {
   return fmt::format("backup{}", next);
 }
 
-Backups::Hold::Hold(Backups &me, const Owner &o, const std::string &name) : me_(me), key_(o.place + "/" + name) {
+Files::Hold::Hold(Files &me, const Owner &o, const std::string &name) : me_(me), key_(o.place + "/" + name) {
   std::lock_guard lock(me_.mutex_);
   me_.must_be_free(key_, name);
   me_.held_.insert(key_);
 }
 
-Backups::Hold::~Hold() {
+Files::Hold::~Hold() {
   std::lock_guard lock(me_.mutex_);
   me_.held_.erase(key_);
 }
 
-void Backups::must_be_free(const std::string &key, const std::string &name) const {
+void Files::must_be_free(const std::string &key, const std::string &name) const {
   if (held_.count(key)) base::fail(ErrorCode::busy, "backup {} is being made, renamed or removed: wait for that operation", base::quoted(name));
 }
 
-void Backups::create(const Owner &o, const db::BackupRow &row, const std::function<void(int)> &write) {
+void Files::create(const Owner &o, const db::BackupRow &row, const std::function<void(int)> &write) {
   Hold hold(*this, o, row.name);
   if (have(o, row.name)) base::fail(ErrorCode::already_exists, "Backup {} already exists", base::quoted(row.name));
   // Listed from the beginning, as clients of Incus expect; until the intent is done it is none.
@@ -90,20 +90,20 @@ void Backups::create(const Owner &o, const db::BackupRow &row, const std::functi
   intent.done();
 }
 
-void Backups::recover_make(const json::object &d) {
+void Files::recover_make(const json::object &d) {
   auto o = owner_of(d);
   for (auto &b : list(o))
     if (b.name == text(d, "name")) global_.transaction([&] { db::delete_backup(global_, o.kind, b.id); });
   place(o).remove(text(d, "name"));
 }
 
-void Backups::recover(const json::object &d) {
+void Files::recover(const json::object &d) {
   // What the store does not have goes from the disk.
   auto o = owner_of(d);
   if (!have(o, text(d, "name"))) place(o).remove(text(d, "name"));
 }
 
-void Backups::rename(const Owner &o, const std::string &name, const std::string &to) {
+void Files::rename(const Owner &o, const std::string &name, const std::string &to) {
   get(o, name);
   if (to == name) return;
   Hold hold(*this, o, name), target(*this, o, to);
@@ -119,7 +119,7 @@ void Backups::rename(const Owner &o, const std::string &name, const std::string 
   intent.done();
 }
 
-void Backups::recover_rename(const json::object &d) {
+void Files::recover_rename(const json::object &d) {
   auto o = owner_of(d);
   for (auto &b : list(o)) {
     if (b.id != d.at("id").as_int64()) continue;
@@ -128,7 +128,7 @@ void Backups::recover_rename(const json::object &d) {
   }
 }
 
-void Backups::remove(const Owner &o, const std::string &name) {
+void Files::remove(const Owner &o, const std::string &name) {
   Hold hold(*this, o, name);
   auto row = get(o, name);
   db::Intent intent(journal_, "backup", where(o, name));
@@ -137,7 +137,7 @@ void Backups::remove(const Owner &o, const std::string &name) {
   intent.done();
 }
 
-base::Fd Backups::open(const Owner &o, const std::string &name) {
+base::Fd Files::open(const Owner &o, const std::string &name) {
   get(o, name);
   {
     std::lock_guard lock(mutex_);
@@ -146,7 +146,7 @@ base::Fd Backups::open(const Owner &o, const std::string &name) {
   return place(o).open(name);
 }
 
-void Backups::check(std::vector<std::string> &problems) {
+void Files::check(std::vector<std::string> &problems) {
   if (state_.empty()) return;
   auto compare = [&](const Owner &o) {
     std::set<std::string> rows;
@@ -160,7 +160,7 @@ void Backups::check(std::vector<std::string> &problems) {
   for (auto &i : db::instances(global_, "")) compare({db::BackupKind::instance, i.id, storage::BackupPlace::of_instance(state_, storage::store_name(i.project, i.name)).owner()});
   for (auto &p : db::pools(global_))
     for (auto &v : db::volumes_full(global_, p.name))
-      if (v.type == 2) compare({db::BackupKind::volume, v.id, storage::BackupPlace::of_volume(state_, p.name, storage::CustomVolumes::store_name(v.project, v.name)).owner()});
+      if (v.type == storage::custom_volume_type) compare({db::BackupKind::volume, v.id, storage::BackupPlace::of_volume(state_, p.name, storage::CustomVolumes::store_name(v.project, v.name)).owner()});
 }
 
-} // namespace incus::embed
+} // namespace incus::backup

@@ -6,9 +6,9 @@
 #include "instance/manager.hpp"
 #include "storage/custom.hpp"
 
-namespace incus::embed {
+namespace incus::backup {
 
-struct VolumeBackupContext {
+struct VolumeContext {
   db::Connection &global;
   storage::Pools &pools;
   storage::CustomVolumes &volumes;
@@ -16,14 +16,14 @@ struct VolumeBackupContext {
 };
 
 /// `compression` as image::check_compression() gives it.
-void write_volume_backup(const VolumeBackupContext &c, const storage::VolumeName &volume, bool snapshots, const std::string &compression, int out, const instance::Report &report);
+void write_volume(const VolumeContext &c, const storage::VolumeName &volume, bool snapshots, const std::string &compression, int out, const instance::Report &report);
 
 /// What a volume's backup says of itself, checked against itself.
 struct VolumeImport {
   db::VolumeFull volume; ///< name, description, configuration
   std::vector<db::VolumeSnapshotRow> snapshots;
 };
-VolumeImport check_volume_index(const instance::BackupIndex &index);
-void import_volume_backup(const VolumeBackupContext &c, const VolumeImport &import, int archive, const instance::Report &report);
+VolumeImport check_volume(const instance::BackupIndex &index);
+void import_volume(const VolumeContext &c, const VolumeImport &import, int archive, const instance::Report &report);
 
-} // namespace incus::embed
+} // namespace incus::backup

@@ -10,11 +10,11 @@
 #include "db/journal.hpp"
 #include "storage/backup_place.hpp"
 
-namespace incus::embed {
+namespace incus::backup {
 
-class Backups {
+class Files {
 public:
-  Backups(db::Connection &global, db::Journal &journal, std::string state);
+  Files(db::Connection &global, db::Journal &journal, std::string state);
 
   struct Owner {
     db::BackupKind kind = db::BackupKind::instance;
@@ -40,13 +40,13 @@ private:
   /// A backup that is being made, renamed or removed; throws busy when somebody has it already.
   class Hold {
   public:
-    Hold(Backups &me, const Owner &o, const std::string &name);
+    Hold(Files &me, const Owner &o, const std::string &name);
     ~Hold();
     Hold(const Hold &) = delete;
     Hold &operator=(const Hold &) = delete;
 
   private:
-    Backups &me_;
+    Files &me_;
     std::string key_;
   };
   void must_be_free(const std::string &key, const std::string &name) const;
@@ -61,4 +61,4 @@ private:
   std::set<std::string> held_; ///< PLACE/NAME
 };
 
-} // namespace incus::embed
+} // namespace incus::backup

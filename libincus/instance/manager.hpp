@@ -318,6 +318,7 @@ private:
   void recover_restore(const boost::json::object &data);
   void recover_rebuild(const boost::json::object &data);
   void recover_refresh(const boost::json::object &data);
+  void drop_stray_snapshots(std::int64_t id, const Root &root);
   void recover_move(const boost::json::object &data);
 
   Context ctx_;

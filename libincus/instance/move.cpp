@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // An instance to another pool, project or name: the same machine, with all that it knows about itself.
 #include <boost/json.hpp>
+#include <set>
 
 #include "base/error.hpp"
 #include "base/ids.hpp"
@@ -77,8 +78,6 @@ void Manager::move(const std::string &project, const std::string &name, const In
   auto snapshots = db::snapshots(ctx_.global, r.id);
   auto volume_snapshots = db::instance_volume_snapshots(ctx_.global, r.id);
   Files::Hold no_sessions(files_, r.id);
-  if (to.instance_only && same_pool)
-    for (auto &s : snapshots) remove_snapshot_claimed(project, name, s.name);
   if (to.instance_only) snapshots.clear();
   db::Intent intent(ctx_.journal, "instance.move", data);
   if (same_pool) {
@@ -114,12 +113,25 @@ void Manager::move(const std::string &project, const std::string &name, const In
         if (like.name == s.name) db::set_snapshot_volume(ctx_.global, r.id, s.name, like);
     }
   });
-  if (!same_pool) recover_move(intent.data());
+  if (same_pool)
+    drop_stray_snapshots(r.id, root);
+  else
+    recover_move(intent.data());
   intent.done();
   if (fresh.name != name || fresh.project != project)
     event("instance-renamed", fresh.project, fresh.name, {{"old_name", name}});
   else
     event("instance-updated", fresh.project, fresh.name);
+}
+
+/// Those on disk that the store does not have: a move without them has been committed.
+void Manager::drop_stray_snapshots(std::int64_t id, const Root &root) {
+  auto *ops = root.driver->snapshots();
+  if (!ops) return;
+  std::set<std::string> rows;
+  for (auto &s : db::snapshots(ctx_.global, id)) rows.insert(s.name);
+  for (auto &s : ops->list(root.volume))
+    if (!rows.count(s)) ops->remove(root.volume, s);
 }
 
 void Manager::recover_move(const json::object &d) {
@@ -129,6 +141,7 @@ void Manager::recover_move(const json::object &d) {
   bool committed = r->project == text(d, "project") && r->name == text(d, "name") && volume_row(*r, new_pool);
   if (pool == new_pool) {
     if (store != new_store) move_traces(d, committed);
+    if (committed) drop_stray_snapshots(r->id, Root{new_pool, ctx_.pools.driver(new_pool), root_ref(new_store)});
     return;
   }
   auto remove = [&](const std::string &where, const std::string &what) {

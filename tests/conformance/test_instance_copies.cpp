@@ -168,13 +168,24 @@ TEST_CASE("moves: to another pool, project and name") {
   c2.stop(true).wait();
   w.host.request("POST", "/1.0/projects", R"({"name":"other","config":{"features.images":"false","features.profiles":"false"}})");
   REFUSED(not_found, "none", run(w.host, "POST", "/1.0/instances/c2", R"({"name":"c2","project":"none","migration":true})"));
+  // A move that is refused late takes nothing with it.
+  w.host.request("PATCH", "/1.0/projects/other", R"({"config":{"limits.instances":"0"}})");
+  REFUSED(forbidden, "other", run(w.host, "POST", "/1.0/instances/c2", R"({"name":"c3","project":"other","migration":true,"instance_only":true})"));
+  CHECK(names(c2) == std::vector<std::string>{"s2"});
+  c2.restore("s2").wait();
+  whole(w.host);
+  w.host.request("PATCH", "/1.0/projects/other", R"({"config":{"limits.instances":""}})");
   run(w.host, "POST", "/1.0/instances/c2", R"({"name":"c3","project":"other","migration":true})");
   REFUSED(not_found, "c2", c2.info());
   CHECK(text(ask(w.host, "/1.0/instances/c3?project=other").at("project")) == "other");
   CHECK(ask(w.host, "/1.0/instances/c3/snapshots?project=other").as_array().size() == 1);
   CHECK(ask(w.host, "/1.0/storage-pools/default/volumes/container/c3/snapshots?project=other").as_array().size() == 1);
   whole(w.host);
-  run(w.host, "POST", "/1.0/instances/c3?project=other", R"({"name":"c2","project":"default","pool":"p2","migration":true})");
+  run(w.host, "POST", "/1.0/instances/c3?project=other", R"({"name":"c4","project":"other","migration":true,"instance_only":true})");
+  CHECK(ask(w.host, "/1.0/instances/c4/snapshots?project=other").as_array().empty());
+  whole(w.host);
+  run(w.host, "POST", "/1.0/instances/c4/snapshots?project=other", R"({"name":"s2"})");
+  run(w.host, "POST", "/1.0/instances/c4?project=other", R"({"name":"c2","project":"default","pool":"p2","migration":true})");
   CHECK(c2.read_file("/root/now") == "2");
   CHECK(names(c2) == std::vector<std::string>{"s2"});
   c2.start().wait();

@@ -306,10 +306,12 @@ const Scenario scenarios[] = {
      [](Host &h) {
        operate(h, "POST", "/1.0/instances/m", R"({"name":"m2","pool":"p2","migration":true})");
        operate(h, "POST", "/1.0/instances/m2", R"({"name":"m2","pool":"default","migration":true,"instance_only":true})");
+       h.instance("m2").create_snapshot({"s1", false, {}}).wait();
+       operate(h, "POST", "/1.0/instances/m2", R"({"name":"m3","pool":"default","migration":true,"instance_only":true})");
      },
      [](Host &h) {
-       must(exists(h, "m") != exists(h, "m2"), "neither the old name nor the new one, or both");
-       auto i = h.instance(exists(h, "m") ? "m" : "m2");
+       must(exists(h, "m") + exists(h, "m2") + exists(h, "m3") == 1, "not under one of its names");
+       auto i = h.instance(exists(h, "m") ? "m" : exists(h, "m2") ? "m2" : "m3");
        must(i.read_file("/root/mark") == "mine", "the root is another one");
        must(has_snapshot(h, i.name(), "s0") || i.info().expanded_devices.at("root").at("pool") == "default", "the snapshot is lost");
        i.start().wait();
@@ -318,6 +320,7 @@ const Scenario scenarios[] = {
      [](Host &h) {
        kill_and_delete(h, "m");
        kill_and_delete(h, "m2");
+       kill_and_delete(h, "m3");
        h.storage_pool("p2").remove();
      }},
     {"refresh",

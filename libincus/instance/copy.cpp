@@ -158,7 +158,7 @@ void Manager::refresh(const std::string &project, const std::string &name, const
   // The store says nothing of the content but whose ids it has, so the intent does: until it says `commit`, the old one stays.
   auto owners = src.config.find("volatile.last_state.idmap");
   db::Intent intent(ctx_.journal, "instance.refresh", {{"id", r.id}, {"store", root.volume.name}, {"pool", root.pool}, {"commit", false},
-                                                       {"owners", owners == src.config.end() ? "" : owners->second}});
+                                                       {"owners", owners == src.config.end() ? "[]" : owners->second}});
   storage::prepare_refresh(to, of, std::nullopt, progress);
   intent.data()["commit"] = true;
   intent.save();
@@ -175,8 +175,7 @@ void Manager::recover_refresh(const json::object &d) {
   storage::VolumeRef vol{storage::VolumeType::container, std::string(d.at("store").as_string())};
   if (!d.at("commit").as_bool()) return ops->restore_abandon(vol);
   ops->restore_commit(vol);
-  if (std::string owners(d.at("owners").as_string()); !owners.empty())
-    ctx_.global.transaction([&] { db::set_instance_config(ctx_.global, r->id, {{"volatile.last_state.idmap", owners}}); });
+  ctx_.global.transaction([&] { db::set_instance_config(ctx_.global, r->id, {{"volatile.last_state.idmap", std::string(d.at("owners").as_string())}}); });
 }
 
 } // namespace incus::instance

@@ -124,7 +124,7 @@ void copy_xattrs(const Xattrs &from, const Xattrs &to) {
 /// Name and value of all; nothing when they cannot be told.
 std::optional<std::map<std::string, std::string>> xattrs_of(const Xattrs &x) {
   std::map<std::string, std::string> out;
-  std::vector<char> names(65536), value(65536);
+  thread_local std::vector<char> names(65536), value(65536); // of every file that a refresh looks at
   ssize_t n = x.list(names.data(), names.size());
   if (n < 0) return errno == EOPNOTSUPP ? std::optional(out) : std::nullopt;
   for (const char *name = names.data(); name < names.data() + n; name += std::strlen(name) + 1) {

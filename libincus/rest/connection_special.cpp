@@ -213,15 +213,14 @@ void Connection::shutdown() {
 }
 
 void Connection::upgrade(std::function<void(std::shared_ptr<Socket>)> then) {
-  auto request = std::make_shared<http::request<http::empty_body>>(head_parser_->release());
+  auto request = head_parser_->release();
   head_parser_.reset();
   if (buffer_.size()) base::fail(ErrorCode::invalid_argument, "a client must not send before its websocket is open");
   upgraded_ = true;
   auto socket = std::make_shared<Socket>(std::move(stream_), shared_from_this());
   socket_ = socket;
-  socket->next().async_accept(*request, [self = shared_from_this(), request, socket, then](error_code ec) {
+  socket->accept(std::move(request), [self = shared_from_this(), socket, then = std::move(then)](error_code ec) {
     if (ec) self->server_.log.debug("websocket with {}: {}", self->address_, ec.message());
-    if (ec) socket->drop();
     then(ec ? nullptr : socket);
   });
 }

@@ -23,6 +23,18 @@ Socket::Socket(Stream stream, std::shared_ptr<void> keep) : next_(std::move(stre
 
 Socket::~Socket() = default;
 
+void Socket::accept(Request request, std::function<void(boost::system::error_code)> then) {
+  opening_ = true;
+  auto asked = std::make_shared<Request>(std::move(request));
+  next_.async_accept(*asked, [self = shared_from_this(), asked, then = std::move(then)](boost::system::error_code ec) {
+    self->opening_ = false;
+    if (self->dropped_ && !ec) ec = boost::asio::error::operation_aborted;
+    if (ec) self->drop();
+    then(ec);
+    if (!self->writing_) self->write_next();
+  });
+}
+
 void Socket::read(Message message, std::function<void()> gone) {
   message_ = std::move(message);
   gone_ = std::move(gone);
@@ -69,6 +81,8 @@ void Socket::send(std::string data, bool text, std::function<void()> then) {
 }
 
 void Socket::write_next() {
+  // The end of the opening resets the locks of the stream's operations: none may be under way by then.
+  if (opening_) return;
   if (out_.empty() || dropped_) {
     if (closing_ && !close_sent_ && !dropped_) {
       close_sent_ = true;

@@ -3,6 +3,8 @@
 #pragma once
 #include <boost/asio/posix/basic_stream_descriptor.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/http/empty_body.hpp>
+#include <boost/beast/http/message.hpp>
 #include <boost/beast/websocket/stream.hpp>
 #include <deque>
 #include <functional>
@@ -21,7 +23,11 @@ public:
   explicit Socket(Stream stream, std::shared_ptr<void> keep);
   ~Socket();
 
-  Next &next() { return next_; }
+  using Request = boost::beast::http::request<boost::beast::http::empty_body>;
+
+  /// Answers the upgrade that `request` asks for. `then` comes once, with the error of an opening that failed or was dropped. A close()
+  /// before that waits for the opening's end.
+  void accept(Request request, std::function<void(boost::system::error_code)> then);
   boost::asio::any_io_executor executor() { return next_.get_executor(); }
   /// Reads one message after another; `pause` stops after one until resume(). `gone` comes once, when nothing more will come.
   void read(Message message, std::function<void()> gone);
@@ -51,7 +57,7 @@ private:
   std::deque<Out> out_;
   std::size_t unsent_ = 0;
   std::uint16_t code_ = 1000;
-  bool paused_ = false, reading_ = false, writing_ = false, closing_ = false, close_sent_ = false, dropped_ = false;
+  bool opening_ = false, paused_ = false, reading_ = false, writing_ = false, closing_ = false, close_sent_ = false, dropped_ = false;
 };
 
 } // namespace incus::rest

@@ -21,6 +21,7 @@ constexpr const char *list[] = {
     "console",
     "console_force",
     "container_backup",
+    "container_backup_override_pool",
     "container_copy_project",
     "container_cpu_time",
     "container_disk_shift",

@@ -255,6 +255,41 @@ def test_another_pool_and_project(daemon: Daemon, ours: Client, tmp_path: Path) 
     whole(daemon)
 
 
+def test_pool_that_is_gone(daemon: Daemon, ours: Client, tmp_path: Path) -> None:
+    """A backup goes to the pool that is named, else to its own, else to that of the default profile."""
+    file = str(tmp_path / "b")
+    for pool in ("first", "second"):
+        ours("storage", "create", pool, "dir")
+    ours("create", "busybox", "c1", "-s", "first")
+    ours("snapshot", "create", "c1", "s0")
+    ours("export", "c1", file)
+    ours("delete", "c1")
+
+    def pool_of_c1() -> str:
+        expanded: str = query(ours, "/1.0/instances/c1")["expanded_devices"]["root"]["pool"]
+        assert query(ours, f"/1.0/storage-pools/{expanded}/volumes/container/c1/snapshots") == [f"/1.0/storage-pools/{expanded}/volumes/container/c1/snapshots/s0"]
+        ours("delete", "c1")
+        return expanded
+
+    ours("import", file)
+    assert pool_of_c1() == "first"
+    ours("import", file, "-s", "second")
+    assert pool_of_c1() == "second"
+    ours("storage", "delete", "first")
+    ours("import", file)
+    assert pool_of_c1() == "default"
+    refused = ours.run("import", file, "-s", "first", check=False)
+    assert refused.returncode != 0 and "first" in refused.stderr
+    ours("profile", "device", "remove", "default", "root")
+    refused = ours.run("import", file, check=False)
+    assert refused.returncode != 0 and "name a pool" in refused.stderr
+    ours("import", file, "-s", "second")
+    assert pool_of_c1() == "second"
+    ours("profile", "device", "add", "default", "root", "disk", "path=/", "pool=default")
+    ours("storage", "delete", "second")
+    whole(daemon)
+
+
 def test_volume(daemon: Daemon, ours: Client, tmp_path: Path) -> None:
     ours("storage", "volume", "create", "default", "v1", "user.a=b")
     place = daemon.dir / "storage-pools/default/custom/default_v1"

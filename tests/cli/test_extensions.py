@@ -32,6 +32,7 @@ SHOWN: dict[str, tuple[str, str]] = {
     "console": ("console: who is attached, and who is next", r"/console"),
     "console_force": ("console: who is attached, and who is next", r"force"),
     "container_backup": ("test_kept_on_the_server", r"instances/c1/backups"),
+    "container_backup_override_pool": ("test_pool_that_is_gone", r'"-s", "second"'),
     "container_disk_shift": ("shifted owners, where idmapped mounts are not to be used", r"shift"),
     "container_edit_metadata": ("instances: metadata and templates", r"metadata"),
     "container_exec_recording": ("exec: nobody listens", r"record"),

@@ -22,8 +22,9 @@ std::string normal(std::string_view path) {
   return out.empty() ? "/" : out;
 }
 
+/// With or without the first '/'.
 std::string is_guest_path(std::string_view v) {
-  if (auto rule = schema::is_absolute_path(v); !rule.empty()) return rule;
+  if (auto rule = schema::is_absolute_path("/" + std::string(v)); !rule.empty()) return rule;
   if (("/" + std::string(v) + "/").find("/./") != std::string::npos) return "must not hold \".\" as a component";
   return v.size() > 4000 ? "must be at most 4000 characters long" : "";
 }

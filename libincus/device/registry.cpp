@@ -27,7 +27,7 @@ void refuse_shared(const std::string &whose, const Devices &devices, const char 
 
 std::string as_it_is(const std::string &v) { return v; }
 std::string as_path(const std::string &v) {
-  std::string out;
+  std::string out(v.empty() ? "" : "/"); // which may be left out
   for (char c : v)
     if (c != '/' || !out.ends_with('/')) out += c;
   while (out.size() > 1 && out.back() == '/') out.pop_back();

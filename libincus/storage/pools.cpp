@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/pools.hpp"
 
+#include <algorithm>
 #include <boost/json.hpp>
+#include <filesystem>
 #include <set>
 
 #include "base/error.hpp"
@@ -99,24 +101,42 @@ StoragePoolInfo Pools::info(const std::string &name) {
   return to_info(rows[0]);
 }
 
+/// Where pools are by themselves is not said in their rows.
+Config Pools::without_own_place(const std::string &name, Config config) const {
+  if (auto it = config.find("source"); it != config.end() && it->second == ctx_.directory + "/" + name) config.erase(it);
+  return config;
+}
+
+/// What else lies in the state directory is the engine's.
+void Pools::refuse_state_directory(const Config &config) const {
+  auto it = config.find("source");
+  if (ctx_.directory.empty() || it == config.end()) return;
+  std::error_code error;
+  auto real = std::filesystem::weakly_canonical(it->second, error), state = std::filesystem::weakly_canonical(ctx_.directory, error).parent_path();
+  if (std::mismatch(state.begin(), state.end(), real.begin(), real.end()).first == state.end())
+    base::fail(ErrorCode::invalid_argument, "config key source, value {}: must not lie in the state directory {}; leave it out for a pool in storage-pools/", base::quoted(it->second), state.string());
+}
+
 void Pools::create(const StoragePoolCreate &r) {
   auto name = base::PoolName::parse(r.name).str();
   auto &info = driver_info(r.driver);
-  info.validate(r.config);
+  auto config = without_own_place(name, r.config);
+  info.validate(config);
+  refuse_state_directory(config);
   if (!db::pools(ctx_.global, name).empty()) base::fail(ErrorCode::already_exists, "storage pool {} already exists", base::quoted(name));
   db::PoolRow row;
   row.name = name;
   row.driver = r.driver;
   row.description = r.description;
-  row.config = r.config;
+  row.config = config;
   row.state = 1;
-  auto dir = directory_of(name, r.config);
+  auto dir = directory_of(name, config);
   for (auto &other : db::pools(ctx_.global))
     if (!ctx_.directory.empty() && directory_of(other.name, other.config) == dir)
       base::fail(ErrorCode::conflict, "cannot create storage pool {}: {} belongs to pool {}", base::quoted(name), dir, base::quoted(other.name));
-  DriverContext c{name, dir, r.config, &ctx_.log};
+  DriverContext c{name, dir, config, &ctx_.log};
   std::shared_ptr<Driver> d = info.open(c);
-  db::Intent intent(ctx_.journal, "pool.create", {{"name", name}, {"driver", r.driver}, {"source", r.config.count("source") ? r.config.at("source") : ""}});
+  db::Intent intent(ctx_.journal, "pool.create", {{"name", name}, {"driver", r.driver}, {"source", config.count("source") ? config.at("source") : ""}});
   d->create();
   ctx_.global.transaction([&] { db::insert_pool(ctx_.global, row); });
   intent.done();
@@ -134,8 +154,7 @@ void Pools::recover_create(const json::object &data) {
 
 std::shared_ptr<Driver> Pools::open_unknown(const std::string &name, const std::string &driver, Config config) {
   base::PoolName::parse(name);
-  // Where pools are by themselves is not said in their rows.
-  if (auto it = config.find("source"); it != config.end() && it->second == ctx_.directory + "/" + name) config.erase(it);
+  config = without_own_place(name, std::move(config));
   auto &info = driver_info(driver);
   info.validate(config);
   return info.open({name, directory_of(name, config), config, &ctx_.log});
@@ -146,8 +165,7 @@ void Pools::adopt(const std::string &name, const std::string &driver, const std:
   row.name = base::PoolName::parse(name).str();
   row.driver = driver;
   row.description = description;
-  if (auto it = config.find("source"); it != config.end() && it->second == ctx_.directory + "/" + name) config.erase(it);
-  row.config = std::move(config);
+  row.config = without_own_place(name, std::move(config));
   row.state = 1;
   auto d = open_unknown(name, driver, row.config);
   d->create(); // what is missing of its directories

@@ -53,6 +53,8 @@ private:
   const DriverInfo &driver_info(const std::string &name) const;
   StoragePoolInfo to_info(const db::PoolRow &row);
   std::string directory_of(const std::string &name, const Config &config) const;
+  Config without_own_place(const std::string &name, Config config) const;
+  void refuse_state_directory(const Config &config) const;
   void recover_create(const boost::json::object &data);
   void recover_remove(const boost::json::object &data);
 

@@ -86,6 +86,24 @@ TEST_CASE("pools: on a directory that is given") {
   CHECK(std::filesystem::is_empty(dir));
 }
 
+TEST_CASE("pools: in the state directory only where they are by themselves") {
+  World w;
+  w.host.create_storage_pool({"p1", "dir", "", {}});
+  // A host in memory has no directory: it says nothing of its source.
+  auto config = w.host.storage_pool("p1").info().config;
+  w.host.storage_pool("p1").remove();
+  if (!config.count("source")) return;
+  auto own = config.at("source");
+  w.host.create_storage_pool({"p1", "dir", "", {{"source", own}}});
+  CHECK(w.host.storage_pool("p1").info().config == config);
+  w.host.storage_pool("p1").remove();
+  auto state = std::filesystem::path(own).parent_path().parent_path();
+  std::filesystem::create_directories(state / "logs/empty");
+  for (auto &bad : {state, state / "logs/empty", state / "storage-pools/other", state / "logs/../logs/empty"})
+    REFUSED(invalid_argument, "source", w.host.create_storage_pool({"p1", "dir", "", {{"source", bad.string()}}}));
+  std::filesystem::remove(state / "logs/empty");
+}
+
 TEST_CASE("pools: the first instance makes one") {
   auto h = fresh();
   CHECK(h.instance_names().empty());

@@ -77,7 +77,8 @@ TEST_CASE("host disks") {
   CHECK(refusal(with(etc, "path", "")).find("path is missing") != std::string::npos);
   CHECK(refusal(with(etc, "source", "")).find("source is missing") != std::string::npos);
   CHECK(refusal(with(etc, "pool", "default")).find("is a path, but pool is set") != std::string::npos);
-  for (auto *bad : {"mnt", "/a/../b", "/..", "/a/./b", "/a\nb"}) CHECK(refusal(with(etc, "path", bad)) != "");
+  for (auto *bad : {"/a/../b", "/..", "..", "a/..", ".", "/a/./b", "/a\nb"}) CHECK(refusal(with(etc, "path", bad)) != "");
+  CHECK(refusal(with(etc, "path", "mnt")) == "");
   for (auto *bad : {"etc", "/etc/../srv", "/a\nb"}) CHECK(refusal(with(etc, "source", bad)) != "");
   for (auto *k : {"readonly", "recursive", "required", "shift"}) CHECK(refusal(with(etc, k, "maybe")) != "");
 
@@ -227,6 +228,7 @@ TEST_CASE("a bridged nic needs its bridge when it starts") {
 TEST_CASE("devices that claim the same thing are refused together") {
   auto all = [](const Devices &d) { return error_of([&] { device::validate_all("c1", d, false, {}); }); };
   CHECK(all({{"root", root}, {"a", etc}, {"n", p2p}, {"m", p2p}}) == "");
+  CHECK(all({{"a", etc}, {"b", with(etc, "path", "mnt")}}) != "");
   CHECK(all({{"a", etc}, {"b", with(etc, "path", "//mnt/")}}) == "devices \"a\" and \"b\" of instance \"c1\" have the same path \"//mnt/\"; each needs its own");
   CHECK(all({{"a", with(p2p, "name", "x")}, {"b", with(p2p, "name", "x")}}).find("same name \"x\"") != std::string::npos);
   CHECK(all({{"a", with(p2p, "host_name", "x")}, {"b", with(p2p, "host_name", "x")}}).find("same host_name \"x\"") != std::string::npos);

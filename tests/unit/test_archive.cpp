@@ -105,7 +105,9 @@ TEST_CASE("what must be there") {
   CHECK(refusal(Tar().dir("rootfs").str()) == "corrupt: the archive holds no metadata.yaml at its top");
   CHECK(refusal(Tar().file("metadata.yaml", "x").str()) == "corrupt: the archive holds neither rootfs nor rootfs.img at its top");
   CHECK(has(refusal(Tar().file("sub/metadata.yaml", "x").dir("rootfs").str()), "no metadata.yaml"));
-  CHECK(has(refusal(good_image().str(), Shape::metadata), "the metadata archive holds \"rootfs\""));
+  CHECK(look(good_image().str(), Shape::metadata).metadata == good_metadata()); // what it has of a rootfs lies below the other file's
+  CHECK(has(refusal(Tar().file("metadata.yaml", "x").file("rootfs.img").str(), Shape::metadata), "the metadata archive holds \"rootfs.img\""));
+  CHECK(has(refusal(Tar().file("metadata.yaml", "x").file("out").hardlink("rootfs/in", "out").str(), Shape::metadata), "outside rootfs"));
   CHECK(look(Tar().file("metadata.yaml", "x").str(), Shape::metadata).metadata == "x");
   CHECK(refusal(Tar().file("etc/passwd").str(), Shape::rootfs) == "");
   CHECK(has(refusal(std::string(1024, '\0'), Shape::rootfs), "the rootfs archive is empty"));

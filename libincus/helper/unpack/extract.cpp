@@ -124,6 +124,7 @@ void Writer::write(const std::string &path, const std::string &link, archive_ent
     return;
   }
   int parent = parent_of(path, name);
+  if (struct stat there; keep_ && !plain && ::fstatat(parent, name.c_str(), &there, AT_SYMLINK_NOFOLLOW) == 0) return;
   if (!link.empty()) {
     std::string target;
     auto cut = link.rfind('/');
@@ -178,7 +179,7 @@ void Writer::regular(int parent, const std::string &name, const std::string &pat
   // Order: a new owner drops set-id bits and capabilities, a mode drops nothing.
   auto uid = user(entry);
   auto gid = group(entry);
-  if (!plain && (uid || gid) && ::fchown(fd, uid, gid) < 0) cannot(path, "set the owner of");
+  if (!plain && (uid || gid || keep_) && ::fchown(fd, uid, gid) < 0) cannot(path, "set the owner of");
   if ((mode & 07000) && ::fchmod(fd, mode) < 0) cannot(path, "set the mode of");
   if (!plain) set_attributes(fd, attributes(entry, path), path);
   timespec times[2];
@@ -223,7 +224,7 @@ void Writer::special(int parent, const std::string &name, const std::string &pat
   if (r < 0) cannot(path, "make");
   auto uid = user(entry);
   auto gid = group(entry);
-  if ((uid || gid) && ::fchownat(parent, name.c_str(), uid, gid, AT_SYMLINK_NOFOLLOW) < 0) cannot(path, "set the owner of");
+  if ((uid || gid || keep_) && ::fchownat(parent, name.c_str(), uid, gid, AT_SYMLINK_NOFOLLOW) < 0) cannot(path, "set the owner of");
   if (type != AE_IFLNK && (perm & 07000) && ::fchmodat(parent, name.c_str(), perm, 0) < 0) cannot(path, "set the mode of");
   Attributes own = attributes(entry, path);
   auto &attributes = own;
@@ -332,7 +333,8 @@ void extract(Blocks &from, Shape shape, const Limits &limits, int root, const st
   } closer{below};
   Reader reader(from);
   Rules rules(shape, limits);
-  Writer writer(root, shape == Shape::unified ? "rootfs/" : "");
+  Writer writer(root, shape == Shape::rootfs ? "" : "rootfs/");
+  writer.keep(shape == Shape::metadata);
   while (archive_entry *entry = reader.next()) {
     auto v = rules.judge(entry);
     if (rules.rootfs_image()) fail("not_supported", "the image is one of a virtual machine, which cannot be unpacked yet");

@@ -20,6 +20,8 @@ public:
   /// `shift`: from the owners that entries have to those they get.
   Writer(int root, std::string guest, IdShift shift = {});
   ~Writer();
+  /// What stands where a guest's entry would go is kept instead of replaced; directories may be there whose group new files get.
+  void keep(bool yes) { keep_ = yes; }
   Writer(const Writer &) = delete;
   Writer &operator=(const Writer &) = delete;
   /// Writes one entry. `plain`: root's, without special bits and attributes (what the host reads: metadata.yaml and templates).
@@ -56,13 +58,14 @@ private:
   int root_;
   std::string guest_;
   IdShift shift_;
+  bool keep_ = false;
   int parent_ = -1;
   std::string parent_path_;
   std::vector<Directory> directories_;
   std::vector<NamedAcl> named_;
 };
 
-/// Unpacks a whole archive: a unified or metadata one into `root`, a rootfs into root/rootfs.
+/// Unpacks a whole archive: a unified one into `root`, a rootfs into root/rootfs, and after that a metadata one into `root`.
 void extract(Blocks &from, Shape shape, const Limits &limits, int root, const std::function<void()> &step);
 
 } // namespace incus::unpack

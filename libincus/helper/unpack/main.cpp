@@ -122,9 +122,10 @@ void do_unpack(std::vector<int> fds, bool squashfs) {
   die_with(sock);
   int root = ::open(squashfs ? "/target" : "/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (root < 0) fail_errno(errno, "cannot open the target");
-  with_blocks(image, progress, 0, [&](Blocks &b, auto step) { extract(b, rootfs < 0 ? Shape::unified : Shape::metadata, Limits(), root, step); });
-  if (rootfs >= 0 && !squashfs)
-    with_blocks(rootfs, progress, size_of(image), [&](Blocks &b, auto step) { extract(b, Shape::rootfs, Limits(), root, step); });
+  // The rootfs first: of what the metadata archive has in the same place it is the one that counts.
+  if (rootfs >= 0 && !squashfs) with_blocks(rootfs, progress, 0, [&](Blocks &b, auto step) { extract(b, Shape::rootfs, Limits(), root, step); });
+  with_blocks(image, progress, rootfs >= 0 && !squashfs ? size_of(rootfs) : 0,
+              [&](Blocks &b, auto step) { extract(b, rootfs < 0 ? Shape::unified : Shape::metadata, Limits(), root, step); });
   ::close(root);
   reply(Op::done, {"", "", ""});
 }

@@ -191,13 +191,13 @@ void Rules::top(const std::string &path, archive_entry *entry, Verdict &v) {
       refuse("metadata.yaml is larger than " + std::to_string(max_metadata) + " bytes");
     v.use = Use::metadata;
   } else if (first == "rootfs" || first == "rootfs.img") {
-    if (shape_ == Shape::metadata) refuse("the metadata archive holds " + quoted(first) + " although the rootfs is a file of its own");
     if (first == "rootfs") {
       if (!below && !directory) refuse("top-level entry \"rootfs\" is not a directory");
       if (!below) once(rootfs_entry_);
       rootfs_ = true;
       v.use = Use::rootfs;
     } else {
+      if (shape_ == Shape::metadata) refuse("the metadata archive holds " + quoted(first) + " although the rootfs is a file of its own");
       if (below || !regular) refuse("top-level entry \"rootfs.img\" is not a regular file");
       once(rootfs_image_);
     }
@@ -233,7 +233,7 @@ void Rules::links(const std::string &path, archive_entry *entry, Verdict &v) {
   if (v.use != Use::rootfs) return;
   std::uint64_t h = hash_of(path);
   if (archive_entry_hardlink(entry)) {
-    if ((shape_ == Shape::unified || shape_ == Shape::backup) && v.link.rfind("rootfs/", 0) != 0)
+    if (shape_ != Shape::rootfs && v.link.rfind("rootfs/", 0) != 0)
       refuse("hard link " + quoted(path) + " points to " + quoted(v.link) + ", outside rootfs");
     check_parents(v.link);
     if (!files_.contains(hash_of(v.link))) refuse("hard link " + quoted(path) + " points to " + quoted(v.link) + ", which does not come before it");

@@ -18,7 +18,7 @@ namespace incus::unpack {
 /// Which of the three kinds of archive.
 enum class Shape {
   unified,  ///< metadata.yaml, templates/ and rootfs/
-  metadata, ///< metadata.yaml and templates/ only
+  metadata, ///< metadata.yaml and templates/ of an image whose rootfs is a file of its own; may hold a rootfs/ too, which that file is laid over
   rootfs,   ///< the tree itself
   backup,   ///< of an instance: as a unified one, but metadata.yaml need not be there
 };

@@ -7,6 +7,14 @@
 
 namespace incus::db {
 
+const char *content_name(VolumeContent c) noexcept { return c == VolumeContent::block ? "block" : c == VolumeContent::iso ? "iso" : "filesystem"; }
+
+std::optional<VolumeContent> content_of(std::string_view name) noexcept {
+  for (auto c : {VolumeContent::filesystem, VolumeContent::block, VolumeContent::iso})
+    if (name == content_name(c)) return c;
+  return std::nullopt;
+}
+
 namespace {
 void insert_config_of(Connection &c, const VolumeFull &v) {
   for (auto &[k, value] : v.config)
@@ -18,7 +26,7 @@ std::vector<VolumeFull> load(Connection &c, const char *which, const std::vector
   std::vector<VolumeFull> out;
   std::map<std::int64_t, std::size_t> at;
   std::lock_guard lock(c.mutex());
-  c.query("SELECT v.id, j.name, v.name, v.description, n.name, v.type, v.creation_date, p.name" + from + "LEFT JOIN nodes n ON n.id = v.node_id " + which +
+  c.query("SELECT v.id, j.name, v.name, v.description, n.name, v.type, v.creation_date, p.name, v.content_type" + from + "LEFT JOIN nodes n ON n.id = v.node_id " + which +
               " ORDER BY v.type, v.name, j.name",
           values, [&](const Row &r) {
             VolumeFull v;
@@ -30,6 +38,7 @@ std::vector<VolumeFull> load(Connection &c, const char *which, const std::vector
             v.type = static_cast<int>(r.number(5));
             v.created_at = time_of(r, 6);
             v.pool = r.text(7);
+            v.content = r.number(8) == 1 ? VolumeContent::block : r.number(8) == 2 ? VolumeContent::iso : VolumeContent::filesystem;
             at[v.id] = out.size();
             out.push_back(std::move(v));
           });
@@ -52,6 +61,7 @@ void insert_volume(Connection &c, const VolumeFull &v) {
   insert_volume(c, static_cast<const VolumeRow &>(v));
   auto fresh = v;
   fresh.id = c.last_id();
+  if (v.content != VolumeContent::filesystem) c.exec("UPDATE storage_volumes SET content_type = ? WHERE id = ?", {static_cast<std::int64_t>(v.content), fresh.id});
   insert_config_of(c, fresh);
 }
 

@@ -1,14 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 // Storage volumes in full: configuration, description, and the snapshots of custom ones.
 #pragma once
+#include <optional>
 #include <set>
+#include <string_view>
 
 #include "db/records.hpp"
 
 namespace incus::db {
 
+/// What a volume is to who uses it: a tree of files, a disk, or a medium that is only read.
+enum class VolumeContent { filesystem, block, iso };
+const char *content_name(VolumeContent content) noexcept;
+std::optional<VolumeContent> content_of(std::string_view name) noexcept;
+
 struct VolumeFull : VolumeRow {
   std::int64_t id = 0;
+  VolumeContent content = VolumeContent::filesystem;
   Config config;
 };
 std::optional<VolumeFull> volume(Connection &c, const std::string &pool, const std::string &project, int type, const std::string &name);

@@ -48,9 +48,32 @@ api::Reply Engine::import_instance(api::Request &q) {
   return async(std::move(s), [this, file, index](TaskOperation &op) { instances_->import_backup(*index, file->get(), report_to(op)); });
 }
 
+/// A volume of content iso from what comes.
+api::Reply Engine::import_medium(api::Request &q) {
+  pools_->info(q.path[0]);
+  db::VolumeFull v;
+  v.pool = q.path[0];
+  v.project = db::project_of(*global_, q.project(), "features.storage.volumes");
+  v.name = q.header("x-incus-name");
+  if (v.name.empty()) base::fail(ErrorCode::invalid_argument, "Missing volume name: an import of type iso needs X-Incus-name");
+  v.content = db::VolumeContent::iso;
+  volumes_->must_be_new({v.pool, v.project, v.name}, "create");
+  auto file = std::make_shared<base::Fd>(backup_body(q));
+  OperationSpec s;
+  s.description = "Creating storage volume";
+  s.project = q.project();
+  auto url = "/1.0/storage-pools/" + v.pool + "/volumes/custom/" + v.name + (v.project == "default" ? "" : "?project=" + v.project);
+  s.resources["storage_volumes"] = {url};
+  return async(std::move(s), [this, file, v, url](TaskOperation &) {
+    volumes_->create(v, file->get());
+    events_.lifecycle("storage-volume-created", url, v.project);
+  });
+}
+
 api::Reply Engine::import_volume(api::Request &q) {
-  if (auto type = q.header("x-incus-type"); !type.empty() && type != "backup")
-    base::fail(ErrorCode::not_supported, "volumes of content type {} are not supported yet", base::quoted(type));
+  auto type = q.header("x-incus-type");
+  if (type == "iso") return import_medium(q);
+  if (!type.empty() && type != "backup") base::fail(ErrorCode::invalid_argument, "unknown type {} of an import: must be backup or iso", base::quoted(type));
   pools_->info(q.path[0]);
   auto file = std::make_shared<base::Fd>(backup_body(q));
   auto import = std::make_shared<backup::VolumeImport>(backup::check_volume(instances_->read_index(file->get())));

@@ -104,6 +104,7 @@ api::Reply Engine::list_backups(api::Request &q) {
 api::Reply Engine::make_backup(api::Request &q) {
   auto s = backup_subject(q);
   if (!s.is_volume()) instances_->row(s.project, s.name);
+  if (s.volume) storage::CustomVolumes::only_files(*s.volume, "make a backup of");
   auto w = wish_of(q.body);
   db::BackupRow row;
   row.name = backups_->name_for(s.owner, w.name);

@@ -69,7 +69,7 @@ private:
   api::Reply change_volume_snapshot(api::Request &q, bool patch);
   std::vector<std::shared_ptr<void>> hold_users(const db::VolumeFull &v, const char *doing);
   api::Reply copy_volume(api::Request &q, const storage::VolumeName &to, const boost::json::object &source, const std::optional<Config> &config, const std::string &description);
-  Config with_defaults(const std::string &pool, Config config);
+  Config with_defaults(const std::string &pool, Config config, db::VolumeContent content);
   void expire_volume_snapshots(Time now);
   void run_volume_schedules(Time now);
   api::Reply change_snapshot(api::Request &q, bool patch);
@@ -90,6 +90,7 @@ private:
   std::vector<boost::json::value> instance_backups(const std::string &project, const std::string &name);
   api::Reply import_instance(api::Request &q);
   api::Reply import_volume(api::Request &q);
+  api::Reply import_medium(api::Request &q);
   base::Fd backup_body(api::Request &q);
   bool open_with_secret(const std::string &project, const std::string &fingerprint, const std::string &secret);
   api::Reply image_from_source(api::Request &q, const boost::json::object &source);

@@ -179,6 +179,8 @@ api::Reply Engine::recover_import_post(api::Request &q) {
       s.created_at = row.created_at;
       snapshots.push_back(std::move(s));
     }
+    storage::VolumeRef ref{storage::VolumeType::custom, storage::CustomVolumes::store_name(v.project, v.name)};
+    if (base::Fd dir(pools_->driver(v.pool)->open_volume(ref)); dir) storage::CustomVolumes::recognise(dir.get(), row);
     volumes_->adopt(row, snapshots);
   }
   return {};

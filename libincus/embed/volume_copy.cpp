@@ -39,8 +39,8 @@ api::Reply Engine::pool_volumes_type_post(api::Request &q) {
   auto change = volume_change_of(q.body);
   auto &o = q.body.get_object();
   auto name = text_of(o, "name"), content = text_of(o, "content_type");
-  if (content == "block" || content == "iso") base::fail(ErrorCode::not_supported, "volumes of content type {} are not supported yet", content);
-  if (!content.empty() && content != "filesystem") base::fail(ErrorCode::invalid_argument, "Invalid volume content type name {}: must be filesystem", base::quoted(content));
+  auto type = db::content_of(content.empty() ? "filesystem" : content);
+  if (!type) base::fail(ErrorCode::invalid_argument, "Invalid volume content type name {}: must be filesystem, block or iso", base::quoted(content));
   storage::VolumeName to{q.path[0], volume_owner(*global_, q), name};
   auto *given = o.if_contains("source");
   auto source = given && given->is_object() ? given->get_object() : json::object();
@@ -48,9 +48,15 @@ api::Reply Engine::pool_volumes_type_post(api::Request &q) {
   if (kind == "migration") base::fail(ErrorCode::not_supported, "volumes cannot be copied or moved between servers yet");
   if (!kind.empty() && kind != "none" && kind != "copy") base::fail(ErrorCode::invalid_argument, "unknown source type {} of a volume: must be copy, or empty", base::quoted(kind));
   if (kind == "copy" || !text_of(source, "name").empty()) return copy_volume(q, to, source, change.config, change.description.value_or(""));
-  auto config = with_defaults(to.pool, change.config.value_or(Config{}));
-  check_volume_config(name, config, false);
-  volumes_->create(to.pool, to.project, name, change.description.value_or(""), config);
+  db::VolumeFull v;
+  v.pool = to.pool;
+  v.project = to.project;
+  v.name = name;
+  v.description = change.description.value_or("");
+  v.content = *type;
+  v.config = with_defaults(to.pool, change.config.value_or(Config{}), *type);
+  check_volume_config(name, v.config, false, *type);
+  volumes_->create(std::move(v));
   api::Reply r;
   r.location = volume_url(volumes_->volume(to.pool, to.project, name));
   events_.lifecycle("storage-volume-created", r.location, to.project);
@@ -58,10 +64,10 @@ api::Reply Engine::pool_volumes_type_post(api::Request &q) {
 }
 
 /// The pool's volume.* stand for what was not said.
-Config Engine::with_defaults(const std::string &pool, Config config) {
+Config Engine::with_defaults(const std::string &pool, Config config, db::VolumeContent content) {
   for (auto &row : db::pools(*global_, pool))
     for (auto &[k, v] : row.config)
-      if (k.starts_with("volume.")) config.emplace(k.substr(7), v);
+      if (k.starts_with("volume.") && storage::CustomVolumes::has_key(k.substr(7), content)) config.emplace(k.substr(7), v);
   return config;
 }
 
@@ -78,7 +84,7 @@ api::Reply Engine::copy_volume(api::Request &q, const storage::VolumeName &to, c
   s.exclude_older = flag_of(source, "refresh_exclude_older");
   s.config = config;
   s.description = description;
-  if (config) check_volume_config(to.name, *config, false);
+  if (config) check_volume_config(to.name, *config, false, volumes_->volume(s.volume.pool, s.volume.project, s.volume.name).content);
   bool refresh = flag_of(source, "refresh") && db::volume(*global_, to.pool, to.project, custom_volume, to.name);
   volumes_->check_copy(to, s, refresh);
   OperationSpec spec;

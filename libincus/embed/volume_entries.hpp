@@ -38,7 +38,7 @@ db::VolumeSnapshotRow one_snapshot(db::Connection &c, const db::VolumeFull &v, c
 /// The project that the volume of a request is in: a project without volumes of its own uses those of the default one.
 std::string volume_owner(db::Connection &c, const api::Request &q);
 /// Throws invalid_argument.
-void check_volume_config(const std::string &name, const Config &config, bool instance);
+void check_volume_config(const std::string &name, const Config &config, bool instance, db::VolumeContent content = db::VolumeContent::filesystem);
 
 /// What a body says of a volume's or snapshot's own fields.
 struct VolumeChange {

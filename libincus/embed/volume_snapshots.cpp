@@ -21,7 +21,7 @@ json::value to_json(const db::VolumeFull &v, const db::VolumeSnapshotRow &s, boo
   return json::object{{"name", whole ? v.name + "/" + s.name : s.name},
                       {"description", s.description},
                       {"config", api::to_json(s.config)},
-                      {"content_type", "filesystem"},
+                      {"content_type", db::content_name(v.content)},
                       {"created_at", base::format_time(s.created_at)},
                       {"expires_at", !s.expires_text.empty() ? json::value(s.expires_text) : whole ? json::value(nullptr) : json::value(base::format_time({}))}};
 }

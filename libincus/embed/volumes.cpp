@@ -63,8 +63,8 @@ std::string volume_owner(db::Connection &c, const api::Request &q) {
   return volume_type(q.path[1]) == custom_volume ? db::project_of(c, q.project(), "features.storage.volumes") : q.project();
 }
 
-void check_volume_config(const std::string &name, const Config &config, bool instance) {
-  storage::CustomVolumes::validate(name, config, instance);
+void check_volume_config(const std::string &name, const Config &config, bool instance, db::VolumeContent content) {
+  storage::CustomVolumes::validate(name, config, instance, content);
   auto check = [&](const char *key, std::string (*rule)(std::string_view)) {
     auto it = config.find(key);
     if (it == config.end()) return;
@@ -110,6 +110,8 @@ bool differs(const Config &a, const Config &b, const char *key) {
 }
 
 void refuse_fixed(const db::VolumeFull &v, const Config &before) {
+  if (v.content == db::VolumeContent::iso && v.config != before)
+    base::fail(ErrorCode::invalid_argument, "the configuration of volume {} cannot be changed: its content is of type iso", base::quoted(v.name));
   for (auto *key : {"initial.uid", "initial.gid", "initial.mode"})
     if (differs(v.config, before, key)) base::fail(ErrorCode::invalid_argument, "option {} of volume {} cannot be changed: it says how the volume began", key, base::quoted(v.name));
 }
@@ -119,7 +121,7 @@ json::value to_json(const api::Request &q, const VolumeEntry &e, const VolumeUse
   StorageVolumeInfo i;
   i.name = e.snapshot ? v.name + "/" + e.snapshot->name : v.name;
   i.type = volume_types[v.type & 3];
-  i.content_type = "filesystem";
+  i.content_type = db::content_name(v.content);
   i.location = v.location;
   i.project = v.project;
   i.description = e.snapshot ? e.snapshot->description : v.description;
@@ -234,7 +236,8 @@ api::Reply Engine::change_volume(api::Request &q, bool patch) {
           v.config[k] = value;
       }
     if (!patch || change.description) v.description = change.description.value_or("");
-    check_volume_config(v.name, v.config, type != custom_volume);
+    if (type == custom_volume && v.content != db::VolumeContent::filesystem) v.config.emplace("size", before.at("size"));
+    check_volume_config(v.name, v.config, type != custom_volume, v.content);
     refuse_fixed(v, before);
     return std::pair(v, before);
   };
@@ -243,7 +246,11 @@ api::Reply Engine::change_volume(api::Request &q, bool patch) {
   std::vector<std::shared_ptr<void>> users;
   if (type == custom_volume && (differs(wanted.config, before, "security.shifted") || differs(wanted.config, before, "security.unmapped")))
     users = hold_users(wanted, "change security.shifted or security.unmapped of");
-  global_->transaction([&] { db::update_volume(*global_, changed().first); });
+  auto store = [&] { db::update_volume(*global_, changed().first); };
+  if (wanted.content == db::VolumeContent::block && differs(wanted.config, before, "size"))
+    volumes_->resize(wanted, store);
+  else
+    global_->transaction(store);
   events_.lifecycle("storage-volume-updated", volume_url(wanted), owner);
   return {};
 }

@@ -159,6 +159,8 @@ device::Host Manager::host_of(const std::string &project) {
     auto owner = db::project_of(ctx_.global, project, "features.storage.volumes");
     auto v = db::volume(ctx_.global, pool, owner, custom, name);
     if (!v) base::fail(ErrorCode::not_found, "Storage volume not found: pool {} has no custom volume {}", base::quoted(pool), base::quoted(name));
+    if (v->content != db::VolumeContent::filesystem)
+      base::fail(ErrorCode::not_supported, "volume {} of pool {} has content of type {}: Custom block volumes cannot be used on containers", base::quoted(name), base::quoted(pool), db::content_name(v->content));
     auto unmapped = v->config.find("security.unmapped");
     return device::Volume{ctx_.pools.driver(pool)->directory({storage::VolumeType::custom, storage::CustomVolumes::store_name(owner, name)}),
                           unmapped == v->config.end() || !schema::truthy(unmapped->second)};

@@ -57,7 +57,7 @@ void validate_pool(const Config &config) {
     bool user = name.starts_with("user.") && name.size() > 5, volume = name.starts_with("volume.") && !name.starts_with("volume.user.");
     if (name != "source" && !user && !volume)
       fail(ErrorCode::invalid_argument, "config key {} is not known for storage pools of this driver; known are source, volume.* and user.*", base::quoted(name));
-    if (volume) CustomVolumes::validate("of the pool", {{name.substr(7), value}}, false);
+    if (volume) CustomVolumes::validate("of the pool", {{name.substr(7), value}}, false, std::nullopt);
     if (value.find('\0') != std::string::npos) fail(ErrorCode::invalid_argument, "config key {}: the value may not hold NUL", base::quoted(name));
     if (name == "source" && !value.empty()) check_source(value);
   }

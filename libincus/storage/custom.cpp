@@ -41,14 +41,25 @@ std::string is_mode(std::string_view v) {
   return {};
 }
 
+constexpr unsigned files = 1, disk = 2, medium = 4;
+unsigned kind_of(db::VolumeContent c) { return c == db::VolumeContent::block ? disk : c == db::VolumeContent::iso ? medium : files; }
+
 struct VolumeKey {
   const char *name;
+  unsigned kinds;                         ///< of volumes that have it
   std::string (*check)(std::string_view); ///< null: anything
 };
 /// Of custom volumes; snapshots.expiry and snapshots.schedule are checked where their language is known.
 constexpr VolumeKey keys[] = {
-    {"initial.gid", is_id},         {"initial.mode", is_mode},       {"initial.uid", is_id},           {"security.shifted", schema::is_bool},
-    {"security.unmapped", schema::is_bool}, {"snapshots.expiry", nullptr}, {"snapshots.pattern", nullptr}, {"snapshots.schedule", nullptr},
+    {"initial.gid", files, is_id},
+    {"initial.mode", files, is_mode},
+    {"initial.uid", files, is_id},
+    {"security.shifted", files, schema::is_bool},
+    {"security.unmapped", files, schema::is_bool},
+    {"size", disk | medium, schema::is_size},
+    {"snapshots.expiry", files | disk, nullptr},
+    {"snapshots.pattern", files | disk, nullptr},
+    {"snapshots.schedule", files | disk, nullptr},
 };
 
 /// As initial.uid, initial.gid and initial.mode say.
@@ -71,6 +82,7 @@ CustomVolumes::CustomVolumes(db::Connection &global, db::Journal &journal, Pools
   journal_.on("volume.rename", [this](const json::object &d) { recover_rename(d); });
   journal_.on("volume.snapshot", [this](const json::object &d) { recover_snapshot(d); });
   journal_.on("volume.snapshot.rename", [this](const json::object &d) { recover_snapshot_rename(d); });
+  journal_.on("volume.size", [this](const json::object &d) { settle_size({journal_text(d, "pool"), journal_text(d, "project"), journal_text(d, "name")}); });
   journal_.on("volume.restore", [this](const json::object &d) { recover_restore(d); });
 }
 
@@ -87,14 +99,19 @@ CustomVolumes::Hold::~Hold() {
   v_.free_.notify_all();
 }
 
-void CustomVolumes::validate(const std::string &name, const Config &config, bool instance) {
+bool CustomVolumes::has_key(const std::string &key, db::VolumeContent content) {
+  return key.starts_with("user.") || std::any_of(std::begin(keys), std::end(keys), [&](auto &k) { return key == k.name && k.kinds & kind_of(content); });
+}
+
+void CustomVolumes::validate(const std::string &name, const Config &config, bool instance, std::optional<db::VolumeContent> content) {
   std::string known = "user.*";
-  if (!instance)
-    for (auto &k : keys) known += std::string(", ") + k.name;
+  unsigned kinds = instance ? 0 : content ? kind_of(*content) : files | disk | medium;
+  for (auto &k : keys)
+    if (k.kinds & kinds) known += std::string(", ") + k.name;
   for (auto &[k, v] : config) {
     if (v.find('\0') != std::string::npos) base::fail(ErrorCode::invalid_argument, "option {} of volume {} may not hold NUL", base::quoted(k), base::quoted(name));
     if (v.empty() || (k.starts_with("user.") && k.size() > 5)) continue;
-    auto *key = instance ? std::end(keys) : std::find_if(std::begin(keys), std::end(keys), [&](auto &i) { return k == i.name; });
+    auto *key = std::find_if(std::begin(keys), std::end(keys), [&](auto &i) { return k == i.name && i.kinds & kinds; });
     if (key == std::end(keys)) base::fail(ErrorCode::invalid_argument, "Invalid option for volume {} option {}: known are {}", base::quoted(name), base::quoted(k), known);
     if (auto rule = key->check ? key->check(v) : ""; !rule.empty())
       base::fail(ErrorCode::invalid_argument, "Invalid option for volume {} option {}, value {}: {}", base::quoted(name), base::quoted(k), base::quoted(v), rule);
@@ -122,23 +139,21 @@ void CustomVolumes::must_be_new(const VolumeName &n, const char *doing) {
     base::fail(ErrorCode::conflict, "cannot {} volume {}: pool {} holds one of that name that is not in the store", doing, base::quoted(n.name), base::quoted(n.pool));
 }
 
-void CustomVolumes::create(const std::string &pool, const std::string &project, const std::string &name, const std::string &description, const Config &config) {
-  VolumeName n{pool, project, name};
-  check_name(name);
-  validate(name, config, false);
+void CustomVolumes::create(db::VolumeFull v, int medium) {
+  VolumeName n{v.pool, v.project, v.name};
+  check_name(v.name);
+  prepare_image(v, medium);
+  validate(v.name, v.config, false, v.content);
   Hold hold(*this, {n});
   must_be_new(n, "create");
   auto p = place(n);
   db::Intent intent(journal_, "volume", journal_entry(n));
   p.driver->create_empty(p.volume);
-  if (!pools_.directory(pool).empty()) own(p, config);
-  db::VolumeFull v;
-  v.pool = pool;
-  v.project = project;
-  v.name = name;
+  if (v.content != db::VolumeContent::filesystem)
+    fill_image(p, v, medium);
+  else if (!pools_.directory(v.pool).empty())
+    own(p, v.config);
   v.type = custom_volume_type;
-  v.description = description;
-  v.config = config;
   v.created_at = base::now();
   global_.transaction([&] { db::insert_volume(global_, v); });
   intent.done();

@@ -41,9 +41,18 @@ public:
   void must_be_new(const VolumeName &name, const char *doing);
   /// Throws not_found.
   db::VolumeFull volume(const std::string &pool, const std::string &project, const std::string &name);
-  void create(const std::string &pool, const std::string &project, const std::string &name, const std::string &description, const Config &config);
+  /// An empty one; `medium`: what one of content iso holds, a file that is read from its beginning.
+  void create(db::VolumeFull volume, int medium = -1);
   void rename(const std::string &pool, const std::string &project, const std::string &name, const std::string &new_name);
   void remove(const std::string &pool, const std::string &project, const std::string &name);
+
+  // custom_image.cpp
+  /// A disk of another size: `commit` stores the volume's new configuration. Only growing is possible.
+  void resize(const db::VolumeFull &volume, const std::function<void()> &commit);
+  /// What a volume on a pool is, by what lies in it; the size of a disk or medium is put into its configuration.
+  static void recognise(int dirfd, db::VolumeFull &volume);
+  /// Throws not_supported: what only trees of files can.
+  static void only_files(const db::VolumeFull &volume, const char *doing);
 
   // custom_copy.cpp
   /// What can be refused before any work; `refresh`: of one that is there.
@@ -78,8 +87,10 @@ public:
   /// Rows for a volume that is on the pool already.
   void adopt(const db::VolumeFull &volume, const std::vector<db::VolumeSnapshotRow> &snapshots);
 
-  /// What may stand in a volume's configuration; throws invalid_argument. `instance`: of an instance's root.
-  static void validate(const std::string &name, const Config &config, bool instance);
+  /// What may stand in a volume's configuration; throws invalid_argument. `instance`: of an instance's root; without `content`: of any.
+  static void validate(const std::string &name, const Config &config, bool instance, std::optional<db::VolumeContent> content = db::VolumeContent::filesystem);
+  /// Whether a key means something to volumes of a content.
+  static bool has_key(const std::string &key, db::VolumeContent content);
 
 private:
   /// Holds volumes, and with them their snapshots, for one change at a time; waits for them.
@@ -100,6 +111,9 @@ private:
   SnapshotOps &snapshots(const std::string &pool);
   void remove_snapshot_held(const db::VolumeFull &volume, const std::string &name);
   void replace_content(const VolumeName &name, const std::function<void()> &prepare);
+  static void prepare_image(db::VolumeFull &volume, int medium);
+  void fill_image(const storage::Place &place, const db::VolumeFull &volume, int medium);
+  void settle_size(const VolumeName &name);
   bool exists(const boost::json::object &data);
   void recover(const boost::json::object &data);
   void recover_rename(const boost::json::object &data);

@@ -26,6 +26,7 @@ void check_snapshots(const db::VolumeFull &v, const std::vector<db::VolumeSnapsh
 void CustomVolumes::with_places(const VolumeName &n, bool with_snapshots, const UsePlaces &use) {
   Hold hold(*this, {n});
   auto v = volume(n.pool, n.project, n.name);
+  only_files(v, "make a backup of");
   std::vector<db::VolumeSnapshotRow> snaps;
   if (with_snapshots) snaps = db::volume_snapshots(global_, v.id);
   std::vector<Place> places;
@@ -56,7 +57,7 @@ void CustomVolumes::create_from_backup(const db::VolumeFull &v, const std::vecto
 
 void CustomVolumes::adopt(const db::VolumeFull &v, const std::vector<db::VolumeSnapshotRow> &snaps) {
   base::SnapshotName::parse(v.name);
-  validate(v.name, v.config, false);
+  validate(v.name, v.config, false, v.content);
   check_snapshots(v, snaps);
   Hold hold(*this, {{v.pool, v.project, v.name}});
   global_.transaction([&] { db::insert_volume(global_, v, snaps); });

@@ -6,6 +6,7 @@
 #include "base/error.hpp"
 #include "base/names.hpp"
 #include "base/time.hpp"
+#include "schema/schema.hpp"
 #include "storage/custom.hpp"
 
 namespace incus::storage {
@@ -21,25 +22,37 @@ std::vector<SnapshotMark> marks(const std::vector<db::VolumeSnapshotRow> &rows) 
 /// The source's row, with the configuration and description that a copy gets.
 db::VolumeFull CustomVolumes::source_of(const VolumeSource &s) {
   auto v = volume(s.volume.pool, s.volume.project, s.volume.name);
+  auto size = v.config.count("size") ? v.config.at("size") : std::string();
   if (s.snapshot) {
     auto row = snapshot(v, *s.snapshot);
+    if (row.config.count("size")) size = row.config.at("size");
     v.config = row.config;
     v.description = row.description;
   }
   if (s.config) v.config = *s.config;
   if (!s.description.empty()) v.description = s.description;
+  // A disk keeps its size unless another one is asked for.
+  if (v.content != db::VolumeContent::filesystem && !v.config.count("size")) v.config["size"] = size;
   return v;
 }
 
 void CustomVolumes::check_copy(const VolumeName &to, const VolumeSource &s, bool refresh) {
   auto v = source_of(s);
-  validate(to.name, v.config, false);
+  validate(to.name, v.config, false, v.content);
+  if (auto now = volume(s.volume.pool, s.volume.project, s.volume.name); v.content != db::VolumeContent::filesystem) {
+    auto of = s.snapshot ? snapshot(now, *s.snapshot).config : now.config;
+    auto has = of.count("size") ? schema::parse_size(of.at("size")) : 0, wanted = schema::parse_size(v.config.at("size"));
+    if (wanted < has || (v.content == db::VolumeContent::iso && wanted != has))
+      base::fail(ErrorCode::invalid_argument, "cannot copy volume {} to one of size {}: it has {} bytes", base::quoted(s.volume.name), base::quoted(v.config.at("size")), has);
+  }
   if (to.pool == s.volume.pool && to.project == s.volume.project && to.name == s.volume.name)
     base::fail(ErrorCode::invalid_argument, "cannot copy volume {} of pool {} to itself", base::quoted(to.name), base::quoted(to.pool));
   if (s.snapshot && s.volume_only) base::fail(ErrorCode::invalid_argument, "cannot copy volume {} only: the source is a snapshot, which has none of its own", base::quoted(to.name));
-  if (refresh)
-    volume(to.pool, to.project, to.name);
-  else
+  if (refresh) {
+    auto target = volume(to.pool, to.project, to.name);
+    if (target.content != v.content || v.content == db::VolumeContent::iso)
+      base::fail(ErrorCode::not_supported, "cannot refresh volume {} of content type {} from one of type {}", base::quoted(to.name), db::content_name(target.content), db::content_name(v.content));
+  } else
     must_be_new(to, "copy to");
 }
 
@@ -60,6 +73,7 @@ void CustomVolumes::copy(const VolumeName &to, const VolumeSource &s, const Prog
   global_.transaction([&] {
     db::insert_volume(global_, v, snapshots);
   });
+  settle_size(to);
   intent.done();
 }
 

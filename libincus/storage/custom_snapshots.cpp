@@ -37,6 +37,8 @@ db::VolumeSnapshotRow CustomVolumes::snapshot(const db::VolumeFull &v, const std
 }
 
 std::string CustomVolumes::snapshot_name(const db::VolumeFull &v, const std::string &wanted) {
+  if (v.content == db::VolumeContent::iso)
+    base::fail(ErrorCode::not_supported, "volume {} of pool {} cannot have snapshots: its content is of type iso, which does not change", base::quoted(v.name), base::quoted(v.pool));
   auto have = db::volume_snapshot_names(global_, v.id);
   auto pattern = v.config.find("snapshots.pattern");
   auto name = !wanted.empty() ? wanted : next_snapshot_name(pattern == v.config.end() ? "" : pattern->second, have);
@@ -113,6 +115,7 @@ void CustomVolumes::replace_content(const VolumeName &n, const std::function<voi
   intent.data()["commit"] = true;
   intent.save();
   snapshots(n.pool).restore_commit(custom_ref(n.project, n.name));
+  settle_size(n);
   intent.done();
 }
 
@@ -125,9 +128,10 @@ void CustomVolumes::restore(const db::VolumeFull &v, const std::string &name, co
 void CustomVolumes::recover_restore(const json::object &d) {
   if (db::pools(global_, journal_text(d, "pool")).empty()) return;
   auto &ops = snapshots(journal_text(d, "pool"));
-  if (d.at("commit").as_bool())
+  if (d.at("commit").as_bool()) {
     ops.restore_commit(ref(d));
-  else
+    settle_size({journal_text(d, "pool"), journal_text(d, "project"), journal_text(d, "name")});
+  } else
     ops.restore_abandon(ref(d));
 }
 

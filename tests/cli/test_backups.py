@@ -464,7 +464,7 @@ def test_killed(daemon: Daemon, ours: Client, tmp_path: Path) -> None:
 # ---- recovery
 
 
-def test_recovery(daemon: Daemon, ours: Client, image: Path) -> None:
+def test_recovery(daemon: Daemon, ours: Client, image: Path, tmp_path: Path) -> None:
     """The store gone, the pool there: everything comes back."""
     other = Daemon("lost")
     try:
@@ -476,6 +476,9 @@ def test_recovery(daemon: Daemon, ours: Client, image: Path) -> None:
         c("snapshot", "create", "c1", "s0")
         c("storage", "volume", "create", "p1", "my_volume")
         c("storage", "volume", "snapshot", "create", "p1", "my_volume", "v0")
+        c("storage", "volume", "create", "p1", "disk", "--type=block", "size=2MiB")
+        (tmp_path / "medium.iso").write_text("CD001")
+        c("storage", "volume", "import", "p1", str(tmp_path / "medium.iso"), "medium")
         before = query(c, "/1.0/instances/c1")
         assert "Nothing to do" in c("admin", "recover", input="no\nyes\n")
         kill(other)
@@ -498,6 +501,9 @@ def test_recovery(daemon: Daemon, ours: Client, image: Path) -> None:
         }
         assert query(c, "/1.0/instances/c1/snapshots") == ["/1.0/instances/c1/snapshots/s0"]
         assert query(c, "/1.0/storage-pools/p1/volumes/custom/my_volume/snapshots") == ["/1.0/storage-pools/p1/volumes/custom/my_volume/snapshots/v0"]
+        for name, content, size in (("my_volume", "filesystem", None), ("disk", "block", str(2 << 20)), ("medium", "iso", "5")):
+            volume = query(c, f"/1.0/storage-pools/p1/volumes/custom/{name}")
+            assert isinstance(volume, dict) and (volume["content_type"], volume["config"].get("size")) == (content, size)
         pool = query(c, "/1.0/storage-pools/p1")
         assert isinstance(pool, dict) and pool["config"]["user.note"] == "a note"
         c("start", "c1")

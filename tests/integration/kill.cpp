@@ -8,6 +8,7 @@
 #include <csignal>
 #include <cstring>
 #include <fcntl.h>
+#include <filesystem>
 #include <poll.h>
 #include <spawn.h>
 #include <sys/syscall.h>
@@ -265,6 +266,30 @@ const Scenario scenarios[] = {
        // What is there can be used and removed.
        for (auto *v : {"v1", "v2"})
          if (has_volume(h, v)) operate(h, "POST", volumes + "/" + v + "/snapshots", R"({"name":"later"})");
+     },
+     [](Host &h) {
+       for (auto *v : {"v1", "v2"})
+         if (has_volume(h, v)) h.request("DELETE", volumes + "/" + v);
+     }},
+    {"disk",
+     [](Host &h) {
+       h.request("POST", volumes, R"({"name":"v1","content_type":"block","config":{"size":"1MiB"}})");
+       operate(h, "POST", volumes + "/v1/snapshots", R"({"name":"s0"})");
+     },
+     [](Host &h) {
+       h.request("POST", volumes, R"({"name":"v2","content_type":"block","config":{"size":"4MiB"}})");
+       h.request("PATCH", volumes + "/v1", R"({"config":{"size":"3MiB"}})");
+       h.request("PUT", volumes + "/v1", R"({"restore":"s0"})");
+     },
+     [](Host &h) {
+       // Each is as large as the store says.
+       for (auto *v : {"v1", "v2"}) {
+         if (!has_volume(h, v)) continue;
+         bool grown = h.request("GET", volumes + "/" + v).find("3MiB") != std::string::npos;
+         auto file = h.storage_pool("default").info().config.at("source") + "/custom/default_" + v + "/root.img";
+         auto wanted = (v[1] == '2' ? 4u : grown ? 3u : 1u) << 20;
+         must(std::filesystem::file_size(file) == wanted, file + " is not of " + std::to_string(wanted) + " bytes");
+       }
      },
      [](Host &h) {
        for (auto *v : {"v1", "v2"})

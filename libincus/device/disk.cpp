@@ -29,8 +29,6 @@ std::string is_guest_path(std::string_view v) {
   return v.size() > 4000 ? "must be at most 4000 characters long" : "";
 }
 
-std::string no_size(std::string_view) { return "quotas are not supported yet by the storage drivers; leave it out"; }
-
 constexpr schema::Key keys[] = {
     {"path", "string", is_guest_path, "", false, "Where it appears in the instance; / for the root"},
     {"pool", "string", nullptr, "", false, "Storage pool of the root disk, or of the custom volume that source names"},
@@ -38,7 +36,7 @@ constexpr schema::Key keys[] = {
     {"recursive", "bool", schema::is_bool, "false", false, "Whether mounts below the source come with it"},
     {"required", "bool", schema::is_bool, "true", false, "Whether a missing source is an error; else the disk is left out"},
     {"shift", "bool", schema::is_bool, "false", false, "Map owners of the source to the instance's ids"},
-    {"size", "string", no_size, "", false, "How large it may grow, to come"},
+    {"size", "string", schema::is_size, "", true, "How large the root disk may grow, where its pool can limit it"},
     {"source", "string", nullptr, "", false, "A directory or file of the host; with pool, a custom volume"},
 };
 
@@ -84,6 +82,7 @@ void validate_disk(const Context &ctx) {
     if (ctx.host && ctx.host->pool_exists && !ctx.host->pool_exists(get(c, "pool"))) base::fail(ErrorCode::not_found, "storage pool {} of {} does not exist", base::quoted(get(c, "pool")), describe(ctx));
     return;
   }
+  if (!get(c, "size").empty()) refuse("only the root disk (path=/) can have size; a custom volume has one of its own");
   auto &source = get(c, "source");
   if (source.empty()) refuse("source is missing; set it to a directory or file of the host, or to a custom volume of pool");
   if (of_pool(c)) {

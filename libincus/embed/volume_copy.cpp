@@ -56,6 +56,8 @@ api::Reply Engine::pool_volumes_type_post(api::Request &q) {
   v.content = *type;
   v.config = with_defaults(to.pool, change.config.value_or(Config{}), *type);
   check_volume_config(name, v.config, false, *type);
+  if (*type == db::VolumeContent::filesystem && v.config.count("size"))
+    log_.warning("volume {} has the size {}, which pool {} cannot enforce: it is kept, and is no limit", base::quoted(name), v.config.at("size"), base::quoted(to.pool));
   volumes_->create(std::move(v));
   api::Reply r;
   r.location = volume_url(volumes_->volume(to.pool, to.project, name));

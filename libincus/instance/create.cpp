@@ -116,6 +116,7 @@ void Manager::store_new(db::InstanceRow &row, const Root &root, const NewVolume 
   if (!schema::truthy(schema::value(instance_keys(), e.config, "security.idmap.isolated")))
     row.config["volatile.idmap.next"] = sys::format_idmap(sys::choose_idmap(e.config, {}));
   device::prepare_all(row.name, e.devices, row.config);
+  tell_size(row.name, {}, e.devices);
   ctx_.global.transaction([&] {
     auto fresh = row;
     fresh.id = db::insert_instance(ctx_.global, fresh);

@@ -173,6 +173,17 @@ device::RunItems Manager::items_of(const db::InstanceRow &row, const Devices &de
   return device::render_all(row.name, devices, volatiles, host_of(row.project));
 }
 
+void Manager::tell_size(const std::string &name, const Devices &before, const Devices &after) {
+  auto size = [](const Devices &devices) {
+    auto root = device::root_disk(devices);
+    return root.empty() || !devices.at(root).count("size") ? std::string() : devices.at(root).at("size");
+  };
+  auto now = size(after);
+  if (now.empty() || now == size(before)) return;
+  ctx_.log.warning("the root disk of instance {} has the size {}, which pool {} cannot enforce: it is kept, and is no limit", base::quoted(name), now,
+                   base::quoted(after.at(device::root_disk(after)).at("pool")));
+}
+
 /// The one gate: the final expanded configuration, before it is committed.
 void Manager::check_expanded(const db::InstanceRow &row, const Expanded &e, bool creating) {
   auto what = "instance " + base::quoted(row.name);

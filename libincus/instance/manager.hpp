@@ -248,6 +248,8 @@ private:
   /// All instances of all projects by a handful of statements; those whose profiles are damaged are left out.
   void for_all(const std::function<void(const db::InstanceRow &, const Expanded &)> &fn);
   void check_expanded(const db::InstanceRow &row, const Expanded &e, bool creating);
+  /// Tells who reads the log that a root disk's size is kept, but is no limit.
+  void tell_size(const std::string &name, const Devices &before, const Devices &after);
   void check_requirements(const std::string &what, const Config &expanded);
   void event(const char *action, const std::string &project, const std::string &name, boost::json::object context = {});
 

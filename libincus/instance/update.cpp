@@ -67,6 +67,7 @@ void Manager::update(const std::string &project, const std::string &name, const 
   fresh.profiles = to.profiles;
   auto before = expand(old), after = expand(fresh);
   check_expanded(fresh, after, false);
+  tell_size(name, before.devices, after.devices);
   if (configured_anew(before, after)) fresh.config["volatile.cloud-init.instance-id"] = base::uuid();
   if (!is_live(old.id)) {
     ctx_.global.transaction([&] { db::update_instance(ctx_.global, fresh); });
@@ -157,8 +158,15 @@ std::optional<device::RunItems> Manager::plug_of(db::InstanceRow &r, const Expan
     auto b = before.devices.find(n), a = after.devices.find(n);
     bool was = b != before.devices.end(), is = a != after.devices.end();
     if (was && is && b->second == a->second) continue;
-    if ((was && n == device::root_disk(before.devices)) || (is && n == device::root_disk(after.devices)))
+    if ((was && n == device::root_disk(before.devices)) || (is && n == device::root_disk(after.devices))) {
+      // Its size is nothing to the guest's mounts.
+      auto wish = [](Config c) {
+        c.erase("size");
+        return c;
+      };
+      if (was && is && wish(b->second) == wish(a->second)) continue;
       base::fail(ErrorCode::conflict, "cannot change the root disk {} of instance {} while it is running; stop it first", base::quoted(n), base::quoted(r.name));
+    }
     auto prefix = "volatile." + n + ".";
     // What a device keeps is of no use to one of another type.
     if (!is || (was && b->second.at("type") != a->second.at("type"))) std::erase_if(r.config, [&](auto &kv) { return kv.first.starts_with(prefix); });

@@ -56,7 +56,7 @@ constexpr VolumeKey keys[] = {
     {"initial.uid", files, is_id},
     {"security.shifted", files, schema::is_bool},
     {"security.unmapped", files, schema::is_bool},
-    {"size", disk | medium, schema::is_size},
+    {"size", files | disk | medium, schema::is_size},
     {"snapshots.expiry", files | disk, nullptr},
     {"snapshots.pattern", files | disk, nullptr},
     {"snapshots.schedule", files | disk, nullptr},

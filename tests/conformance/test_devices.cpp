@@ -258,6 +258,30 @@ TEST_CASE("devices: disks of a guest that runs") {
   c.stop(true).wait();
 }
 
+TEST_CASE("devices: the size of a root disk") {
+  World w;
+  InstanceCreate r;
+  r.devices = {{"root", {{"type", "disk"}, {"path", "/"}, {"pool", "default"}, {"size", "200MiB"}}}};
+  auto c = w.run("c1", r);
+  CHECK(c.info().expanded_devices.at("root").at("size") == "200MiB");
+  // Also while it runs: it is kept, and enforced where the pool can.
+  auto sized = [&](const std::string &size) { c.patch({}, {{"root", {{"type", "disk"}, {"path", "/"}, {"pool", "default"}, {"size", size}}}}); };
+  sized("300MiB");
+  CHECK(c.info().devices.at("root").at("size") == "300MiB");
+  REFUSED(invalid_argument, "size", sized("much"));
+  CHECK(c.info().devices.at("root").at("size") == "300MiB");
+  REFUSED(invalid_argument, "size", c.patch({}, {{"d", {{"type", "disk"}, {"path", "/d"}, {"source", "/etc"}, {"size", "1GiB"}}}}));
+  c.stop(true).wait();
+  sized("400MiB");
+  InstanceCreate of;
+  of.name = "c2";
+  of.source.type = "copy";
+  of.source.source = "c1";
+  w.host.create_instance(of).wait();
+  CHECK(w.host.instance("c2").info().expanded_devices.at("root").at("size") == "400MiB");
+  w.host.instance("c2").remove().wait();
+}
+
 TEST_CASE("devices: custom volumes") {
   World w;
   auto request = [&](const char *method, const std::string &path, const std::string &body = "") { return w.host.request(method, "/1.0/storage-pools/default/volumes/custom" + path, body); };

@@ -244,7 +244,8 @@ TEST_CASE("volumes: configuration") {
   refused(R"({"snapshots.expiry":"bogus"})", "snapshots.expiry");
   refused(R"({"initial.uid":"-1"})", "initial.uid");
   refused(R"({"initial.mode":"999"})", "initial.mode");
-  w.host.request("POST", volumes, R"({"name":"v1","config":{"initial.uid":"101","initial.gid":"102","initial.mode":"0750","snapshots.schedule":"@daily"}})");
+  refused(R"({"size":"much"})", "size");
+  w.host.request("POST", volumes, R"({"name":"v1","config":{"initial.uid":"101","initial.gid":"102","initial.mode":"0750","snapshots.schedule":"@daily","size":"100MiB"}})");
   REFUSED(invalid_argument, "initial.uid", w.host.request("PATCH", volumes + "/v1", R"({"config":{"initial.uid":"5"}})"));
   auto c = with(w, "default", "v1");
   if (real()) CHECK(c.exec({"stat", "-c", "%u:%g %a", "/data"}).stdout_data == "101:102 750\n");

@@ -65,6 +65,9 @@ TEST_CASE("root disks") {
   CHECK(refusal({{"type", "disk"}, {"path", "/"}}) == "invalid device \"d1\" of instance \"c1\": the root disk (path=/) needs pool");
   for (auto *k : {"source", "readonly", "recursive", "required", "shift"})
     CHECK(refusal(with(root, k, std::string(k) == "source" ? "/etc" : "true")) == fmt::format("invalid device \"d1\" of instance \"c1\": the root disk (path=/) cannot have {}", k));
+  CHECK(refusal(with(root, "size", "10GiB")) == "");
+  CHECK(refusal(with(root, "size", "much")).find("\"size\"") != std::string::npos);
+  CHECK(refusal(with(etc, "size", "10GiB")).find("only the root disk") != std::string::npos);
   CHECK(device::root_disk({}) == "");
   CHECK(device::root_disk({{"root", root}, {"e", etc}, {"n", p2p}}) == "root");
   CHECK(device::root_disk({{"root", {{"type", "none"}, {"path", "/"}}}}) == "");

@@ -74,6 +74,10 @@ VolumeImport check_volume(const instance::BackupIndex &i) {
       if (kv.first.starts_with(prefix)) return true;
     return false;
   };
+  // The official daemon changes the owners on disk to those of the instance that uses a volume; here they are the guest's.
+  constexpr const char *idmap_key = "volatile.idmap.last";
+  out.shifts = instance::backup_shifts("", out.volume.config, idmap_key);
+  for (auto &s : c.volume_snapshots) out.shifts += instance::backup_shifts(s.name, s.config, idmap_key);
   std::erase_if(out.volume.config, foreign);
   out.snapshots = c.volume_snapshots;
   for (auto &s : out.snapshots) std::erase_if(s.config, foreign);
@@ -81,9 +85,9 @@ VolumeImport check_volume(const instance::BackupIndex &i) {
 }
 
 void import_volume(const VolumeContext &c, const VolumeImport &import, int archive, const instance::Report &report) {
-  auto none = sys::memory_file("shifts", "");
+  auto shifts = sys::memory_file("shifts", import.shifts);
   c.volumes.create_from_backup(import.volume, import.snapshots, [&](int dir, int beside) {
-    std::vector<int> fds{archive, none.get(), dir};
+    std::vector<int> fds{archive, shifts.get(), dir};
     if (beside >= 0) fds.push_back(beside);
     image::Job job(c.helper, static_cast<std::uint32_t>(unpack::Op::restore), {"tree"}, std::move(fds));
     job.finish([&](std::uint64_t done, std::uint64_t total) { report("unpack", done, total); });

@@ -22,6 +22,7 @@ void write_volume(const VolumeContext &c, const storage::VolumeName &volume, boo
 struct VolumeImport {
   db::VolumeFull volume; ///< name, description, configuration
   std::vector<db::VolumeSnapshotRow> snapshots;
+  std::string shifts; ///< instance::backup_shifts() of all
 };
 VolumeImport check_volume(const instance::BackupIndex &index);
 void import_volume(const VolumeContext &c, const VolumeImport &import, int archive, const instance::Report &report);

@@ -40,4 +40,8 @@ std::string format_index(const BackupIndex &i);
 BackupConfig parse_backup(const std::string &yaml);
 BackupIndex parse_index(const std::string &yaml);
 
+/// For incus-unpack: the owners that the files of a part of a backup (a snapshot, or "" for what it is of) have, when that is not the guest's; `key` of the
+/// configuration says so.
+std::string backup_shifts(const std::string &part, const Config &config, const char *key);
+
 } // namespace incus::instance

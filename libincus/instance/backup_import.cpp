@@ -52,8 +52,10 @@ void clean(Config &config) {
   std::erase_if(config, [](auto &kv) { return kv.first == "volatile.last_state.power" || kv.first == "volatile.last_state.ready" || kv.first.starts_with("volatile.idmap."); });
 }
 
-std::string shifts_of(const std::string &part, const Config &config) {
-  auto it = config.find(idmap_key);
+} // namespace
+
+std::string backup_shifts(const std::string &part, const Config &config, const char *key) {
+  auto it = config.find(key);
   auto map = it == config.end() ? storage::IdMap{} : sys::parse_idmap(it->second);
   if (map.empty()) return "";
   std::string out = part;
@@ -63,8 +65,6 @@ std::string shifts_of(const std::string &part, const Config &config) {
   }
   return out + "\n";
 }
-
-} // namespace
 
 BackupIndex Manager::read_index(int archive) {
   image::Job job(ctx_.images.helper(), static_cast<std::uint32_t>(unpack::Op::index), {}, {archive});
@@ -122,9 +122,9 @@ void Manager::import_backup(const BackupIndex &i, int archive, const Report &rep
   Claim claim(*this, r.project, r.name, "create");
   if (db::instance(ctx_.global, r.project, r.name)) base::fail(ErrorCode::already_exists, "instance {} already exists", base::quoted(r.name));
   if (ctx_.directory.empty()) base::fail(ErrorCode::not_supported, "cannot import instance {}: this is a test host in memory", base::quoted(r.name));
-  std::string shifts = shifts_of("", r.config);
+  std::string shifts = backup_shifts("", r.config, idmap_key);
   for (auto &s : c.snapshots) {
-    shifts += shifts_of(s.name, s.config);
+    shifts += backup_shifts(s.name, s.config, idmap_key);
     clean(s.config);
     s.config[idmap_key] = "[]";
   }

@@ -127,3 +127,25 @@ def test_volume(sides: dict[str, Side], way: tuple[str, str], tmp_path: Path) ->
     assert b.client("storage", "volume", "get", "default", "v2", "user.a") == "b\n"
     a.client("storage", "volume", "delete", "default", "v1")
     b.client("storage", "volume", "delete", "default", "v2")
+
+
+def test_volume_in_use(sides: dict[str, Side], tmp_path: Path) -> None:
+    """The official daemon gives the files of a volume the owners that its user has on the host; they are the guest's again where they come to."""
+    theirs, ours = sides["theirs"], sides["ours"]
+    theirs.client("storage", "volume", "create", "default", "used")
+    furnish(theirs.volume("used"))
+    want = seen(theirs.volume("used"))
+    theirs.client("create", "busybox", "user")
+    theirs.client("storage", "volume", "attach", "default", "used", "user", "data", "/data")
+    theirs.client("start", "user")
+    assert theirs.volume("used").stat().st_uid >= 65536
+    theirs.client("storage", "volume", "snapshot", "create", "default", "used", "s0")
+    theirs.client("delete", "-f", "user")
+    theirs.client("storage", "volume", "export", "default", "used", str(tmp_path / "used"))
+    ours.client("storage", "volume", "import", "default", str(tmp_path / "used"), "taken")
+    have, snapshot = seen(ours.volume("taken")), seen(ours.volume_snapshot("taken", "s0"))
+    assert ours.volume("taken").stat().st_uid == 0
+    assert not differing(want, have), differing(want, have)
+    assert not differing(want, snapshot), differing(want, snapshot)
+    theirs.client("storage", "volume", "delete", "default", "used")
+    ours.client("storage", "volume", "delete", "default", "taken")

@@ -111,6 +111,7 @@ constexpr Answer answers[] = {
     {"Unknown driver", "ours tells that the request is wrong"},
     {"Invalid option", "ours tells that the request is wrong"},
     {"Source path 'relative'", "ours tells that the request is wrong"},
+    {"Invalid devices: Device validation failed", "ours tells that the request is wrong"},
     {"Source path '/", "ours tells that the request is wrong"},
     {"Profile \"site\" doesn't exist", "ours tells that it is not there"},
     {"isn't running", "ours tells that its state is in the way"},

@@ -7,6 +7,7 @@
 #include "embed/engine.hpp"
 #include "instance/keys.hpp"
 #include "storage/config.hpp"
+#include "storage/driver.hpp"
 
 namespace incus::embed {
 
@@ -57,6 +58,8 @@ api::Reply Engine::configuration_get(api::Request &) {
   for (auto *type : device::types())
     for (auto &k : type->keys) add(devices, type->type, k, true);
   for (auto &k : storage::pool_keys()) add(pool, "common", k, false);
+  for (auto *d : storage::drivers())
+    for (auto &k : d->keys) add(pool, d->name, k, false);
   configs["instance"] = std::move(instance);
   configs["devices"] = std::move(devices);
   configs["storage_pool"] = std::move(pool);

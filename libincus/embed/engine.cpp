@@ -44,6 +44,7 @@ Engine::Engine(const std::string &directory, const OpenOptions &options, image::
   auto boot = boot_id();
   bool same_boot = db::get_config(*local_, "core.boot_id") == boot;
   if (!same_boot) db::set_config(*local_, "core.boot_id", boot);
+  pools_->open_all();
   journal_->recover_all();
   instances_->reconcile(same_boot);
   tell_conditions(*global_, host_conditions());
@@ -79,7 +80,7 @@ void Engine::wire(const std::string &directory, std::span<const storage::DriverI
   metrics_ = std::make_shared<MetricsCache>();
   operations_ = std::make_unique<Operations>(events_, log_);
   if (!options_.storage_driver.empty() && std::none_of(drivers.begin(), drivers.end(), [&](auto *d) { return options_.storage_driver == d->name; }))
-    base::fail(ErrorCode::invalid_argument, "unknown storage driver {}: known ones are dir and overlay", base::quoted(options_.storage_driver));
+    base::fail(ErrorCode::invalid_argument, "unknown storage driver {}: known ones are btrfs, dir and overlay", base::quoted(options_.storage_driver));
   auto driver = !options_.storage_driver.empty() ? options_.storage_driver : options_.auto_destroy ? "overlay" : "dir";
   pools_ = std::make_unique<storage::Pools>(
       storage::Pools::Context{*global_, *journal_, log_, drivers, directory.empty() ? "" : directory + "/storage-pools", driver});
@@ -141,7 +142,10 @@ void Engine::close() {
     background_idle_.wait(lock, [&] { return background_ == 0; });
   }
   instances_->close_files();
-  if (options_.auto_destroy) instances_->destroy_all();
+  if (options_.auto_destroy) {
+    instances_->destroy_all();
+    pools_->close_all();
+  }
   events_.close();
   // The runtime's watchers use the stores until they have ended; a directory that goes with the host may go first.
   runtime_->close();

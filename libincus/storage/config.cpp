@@ -53,13 +53,26 @@ void check_source(const std::string &value) {
 std::span<const schema::Key> pool_keys() noexcept { return keys; }
 
 void validate_pool(const Config &config) {
+  validate_pool(config, {});
+  if (auto it = config.find("source"); it != config.end() && !it->second.empty()) check_source(it->second);
+}
+
+void validate_pool(const Config &config, std::span<const schema::Key> own) {
+  std::string known = "source, ";
+  for (auto &k : own) known += std::string(k.name) + ", ";
   for (auto &[name, value] : config) {
+    if (name == "volatile.initial_source" && !own.empty()) continue;
+    if (auto *key = schema::find(own, name)) {
+      if (!base::is_one_line(value)) fail(ErrorCode::invalid_argument, "config key {}: the value must be one line", base::quoted(name));
+      if (auto broken = key->check && !value.empty() ? key->check(value) : std::string(); !broken.empty())
+        fail(ErrorCode::invalid_argument, "config key {}, value {}: {}", name, base::quoted(value), broken);
+      continue;
+    }
     bool user = name.starts_with("user.") && name.size() > 5, volume = name.starts_with("volume.") && !name.starts_with("volume.user.");
     if (name != "source" && !user && !volume)
-      fail(ErrorCode::invalid_argument, "config key {} is not known for storage pools of this driver; known are source, volume.* and user.*", base::quoted(name));
+      fail(ErrorCode::invalid_argument, "config key {} is not known for storage pools of this driver; known are {}volume.* and user.*", base::quoted(name), known);
     if (volume) CustomVolumes::validate("of the pool", {{name.substr(7), value}}, false, std::nullopt);
     if (value.find('\0') != std::string::npos) fail(ErrorCode::invalid_argument, "config key {}: the value may not hold NUL", base::quoted(name));
-    if (name == "source" && !value.empty()) check_source(value);
   }
 }
 

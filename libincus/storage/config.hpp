@@ -10,5 +10,7 @@ namespace incus::storage {
 std::span<const schema::Key> pool_keys() noexcept;
 /// For a new pool. On a change pass the changed keys only: a pool in use has a `source` that is not empty.
 void validate_pool(const Config &config);
+/// For drivers with keys of their own, which look at the source themselves.
+void validate_pool(const Config &config, std::span<const schema::Key> own);
 
 } // namespace incus::storage

@@ -13,6 +13,7 @@
 #include <incus/storage.hpp>
 
 #include "base/log.hpp"
+#include "schema/schema.hpp"
 #include "storage/rootfs.hpp"
 
 namespace incus::storage {
@@ -53,6 +54,18 @@ public:
   virtual void create() = 0;
   /// Removes the pool's directories; refuses (conflict) when a volume other than images is left. Idempotent.
   virtual void remove() = 0;
+  /// What create() did of a pool that is not to be, and nothing that was there before it.
+  virtual void abandon() { remove(); }
+  /// Where the pool's storage is not part of the host's tree by itself: puts it there. Throws unavailable with the reason. Idempotent.
+  virtual void open() {}
+  /// Takes away what open() put there.
+  virtual void close() {}
+  /// A pool that is there without a row: what is missing of its directories.
+  virtual void adopt() { create(); }
+  /// The configuration to be stored, once create() has returned.
+  virtual Config config() { return {}; }
+  /// Keys of the pool have changed; what cannot be done is refused before anything is.
+  virtual void update(const Config &) {}
   virtual StoragePoolResources resources() = 0;
 
   virtual bool exists(const VolumeRef &vol) = 0;
@@ -129,6 +142,7 @@ struct DriverContext {
   std::string directory; ///< absolute: INCUS_DIR/storage-pools/POOL, or the pool's `source`
   Config config;
   const base::Log *log;
+  std::string disks{}; ///< INCUS_DIR/disks, for loop files
 };
 
 /// A row of the registry (registry.cpp).
@@ -138,6 +152,14 @@ struct DriverInfo {
   std::unique_ptr<Driver> (*open)(const DriverContext &);
   /// Checks pool configuration; throws invalid_argument naming key and rule.
   void (*validate)(const Config &);
+  /// True: a pool lies at storage-pools/NAME, where open() puts it, and `source` says what that is made of. False: `source` is its directory.
+  bool mounts = false;
+  /// Before a pool is made: refuses a source that cannot be, touching nothing; returns the configuration with its defaults. Null: as it is.
+  Config (*prepare)(const DriverContext &) = nullptr;
+  /// Keys of its pools beside those that all have.
+  std::span<const schema::Key> keys{};
+  /// Why it cannot be used on this host; empty when it can. Null: always.
+  std::string (*missing)() = nullptr;
 };
 
 std::span<const DriverInfo *const> drivers() noexcept;

@@ -15,6 +15,14 @@ namespace incus::storage {
 
 namespace json = boost::json;
 
+namespace {
+json::object json_of(const Config &config) {
+  json::object out;
+  for (auto &[k, v] : config) out[k] = v;
+  return out;
+}
+} // namespace
+
 std::string store_name(const std::string &project, const std::string &name) { return project == "default" ? name : project + "_" + name; }
 
 Pools::Pools(Context ctx) : ctx_(std::move(ctx)) {
@@ -31,9 +39,36 @@ const DriverInfo &Pools::driver_info(const std::string &name) const {
   base::fail(ErrorCode::invalid_argument, "unknown storage driver {}: known ones are {}", base::quoted(name), known);
 }
 
+DriverContext Pools::context(const std::string &name, const DriverInfo &info, Config config) const {
+  DriverContext c{name, info.mounts ? ctx_.directory + "/" + name : directory_of(name, config), std::move(config), &ctx_.log};
+  if (!ctx_.directory.empty()) c.disks = ctx_.directory.substr(0, ctx_.directory.rfind('/')) + "/disks";
+  return c;
+}
+
+void Pools::open_all() {
+  for (auto &row : db::pools(ctx_.global)) {
+    try {
+      driver(row.name)->open();
+    } catch (const std::exception &e) {
+      ctx_.log.error("{}", e.what());
+    }
+  }
+}
+
+void Pools::close_all() {
+  for (auto &row : db::pools(ctx_.global)) {
+    try {
+      driver(row.name)->close();
+    } catch (const std::exception &e) {
+      ctx_.log.error("cannot close storage pool {}: {}", row.name, e.what());
+    }
+  }
+}
+
 std::vector<std::string> Pools::driver_names() const {
   std::vector<std::string> out;
-  for (auto *d : ctx_.drivers) out.emplace_back(d->name);
+  for (auto *d : ctx_.drivers)
+    if (!d->missing || d->missing().empty()) out.emplace_back(d->name);
   return out;
 }
 
@@ -47,8 +82,8 @@ std::shared_ptr<Driver> Pools::driver(const std::string &pool) {
   if (auto it = open_.find(pool); it != open_.end()) return it->second;
   auto rows = db::pools(ctx_.global, pool);
   if (rows.empty()) base::fail(ErrorCode::not_found, "storage pool {} not found", base::quoted(pool));
-  DriverContext c{pool, directory_of(pool, rows[0].config), rows[0].config, &ctx_.log};
-  std::shared_ptr<Driver> d = driver_info(rows[0].driver).open(c);
+  auto &info = driver_info(rows[0].driver);
+  std::shared_ptr<Driver> d = info.open(context(pool, info, rows[0].config));
   open_[pool] = d;
   return d;
 }
@@ -56,7 +91,7 @@ std::shared_ptr<Driver> Pools::driver(const std::string &pool) {
 std::string Pools::directory(const std::string &pool) {
   auto rows = db::pools(ctx_.global, pool);
   if (rows.empty()) base::fail(ErrorCode::not_found, "storage pool {} not found", base::quoted(pool));
-  return ctx_.directory.empty() ? "" : directory_of(pool, rows[0].config);
+  return ctx_.directory.empty() ? "" : context(pool, driver_info(rows[0].driver), rows[0].config).directory;
 }
 
 StoragePoolInfo Pools::to_info(const db::PoolRow &row) {
@@ -67,6 +102,11 @@ StoragePoolInfo Pools::to_info(const db::PoolRow &row) {
   i.name = row.name;
   i.driver = row.driver;
   i.status = row.state == 1 ? "Created" : "Pending";
+  try {
+    driver(row.name)->open();
+  } catch (const std::exception &) {
+    i.status = "Unavailable"; // what is done on it says why
+  }
   i.locations = {"none"};
   for (auto &v : db::volumes(ctx_.global, row.name)) {
     auto suffix = v.project == "default" ? "" : "?project=" + v.project;
@@ -120,9 +160,9 @@ void Pools::refuse_state_directory(const Config &config) const {
 void Pools::create(const StoragePoolCreate &r) {
   auto name = base::PoolName::parse(r.name).str();
   auto &info = driver_info(r.driver);
-  auto config = without_own_place(name, r.config);
+  auto config = info.mounts ? r.config : without_own_place(name, r.config);
   info.validate(config);
-  refuse_state_directory(config);
+  if (!info.mounts) refuse_state_directory(config); // else prepare() looks at it
   if (!db::pools(ctx_.global, name).empty()) base::fail(ErrorCode::already_exists, "storage pool {} already exists", base::quoted(name));
   db::PoolRow row;
   row.name = name;
@@ -130,14 +170,18 @@ void Pools::create(const StoragePoolCreate &r) {
   row.description = r.description;
   row.config = config;
   row.state = 1;
-  auto dir = directory_of(name, config);
+  if (info.missing)
+    if (auto why = info.missing(); !why.empty()) base::fail(ErrorCode::not_supported, "storage driver {} cannot be used on this host: {}", info.name, why);
+  auto c = context(name, info, config);
+  auto &dir = c.directory;
   for (auto &other : db::pools(ctx_.global))
-    if (!ctx_.directory.empty() && directory_of(other.name, other.config) == dir)
+    if (!ctx_.directory.empty() && context(other.name, driver_info(other.driver), other.config).directory == dir)
       base::fail(ErrorCode::conflict, "cannot create storage pool {}: {} belongs to pool {}", base::quoted(name), dir, base::quoted(other.name));
-  DriverContext c{name, dir, config, &ctx_.log};
+  if (info.prepare) c.config = info.prepare(c);
   std::shared_ptr<Driver> d = info.open(c);
-  db::Intent intent(ctx_.journal, "pool.create", {{"name", name}, {"driver", r.driver}, {"source", config.count("source") ? config.at("source") : ""}});
+  db::Intent intent(ctx_.journal, "pool.create", {{"name", name}, {"driver", r.driver}, {"config", json_of(c.config)}});
   d->create();
+  row.config = info.prepare ? d->config() : c.config;
   ctx_.global.transaction([&] { db::insert_pool(ctx_.global, row); });
   intent.done();
   std::lock_guard lock(mutex_);
@@ -148,16 +192,21 @@ void Pools::recover_create(const json::object &data) {
   std::string name(data.at("name").as_string());
   if (!db::pools(ctx_.global, name).empty()) return;
   Config config;
-  if (std::string source(data.at("source").as_string()); !source.empty()) config["source"] = source;
-  driver_info(std::string(data.at("driver").as_string())).open({name, directory_of(name, config), config, &ctx_.log})->remove();
+  if (auto *all = data.if_contains("config"))
+    for (auto &[key, value] : all->as_object()) config[key] = std::string(value.as_string());
+  else if (std::string source(data.at("source").as_string()); !source.empty()) // as earlier versions wrote it
+    config["source"] = source;
+  auto &info = driver_info(std::string(data.at("driver").as_string()));
+  auto d = info.open(context(name, info, config));
+  data.contains("removed") ? d->remove() : d->abandon();
 }
 
 std::shared_ptr<Driver> Pools::open_unknown(const std::string &name, const std::string &driver, Config config) {
   base::PoolName::parse(name);
-  config = without_own_place(name, std::move(config));
   auto &info = driver_info(driver);
+  if (!info.mounts) config = without_own_place(name, std::move(config));
   info.validate(config);
-  return info.open({name, directory_of(name, config), config, &ctx_.log});
+  return info.open(context(name, info, config));
 }
 
 void Pools::adopt(const std::string &name, const std::string &driver, const std::string &description, Config config) {
@@ -165,10 +214,10 @@ void Pools::adopt(const std::string &name, const std::string &driver, const std:
   row.name = base::PoolName::parse(name).str();
   row.driver = driver;
   row.description = description;
-  row.config = without_own_place(name, std::move(config));
+  row.config = driver_info(driver).mounts ? std::move(config) : without_own_place(name, std::move(config));
   row.state = 1;
   auto d = open_unknown(name, driver, row.config);
-  d->create(); // what is missing of its directories
+  d->adopt();
   ctx_.global.transaction([&] { db::insert_pool(ctx_.global, row); });
   std::lock_guard lock(mutex_);
   open_[name] = d;
@@ -179,18 +228,24 @@ void Pools::update(const std::string &name, const StoragePoolUpdate &to) {
   if (rows.empty()) base::fail(ErrorCode::not_found, "storage pool {} not found", base::quoted(name));
   auto &row = rows[0];
   auto config = to.config;
-  auto source = directory_of(name, row.config);
+  auto &info = driver_info(row.driver);
+  auto source = info.mounts ? row.config["source"] : directory_of(name, row.config);
   // What info() shows may be sent back as it is.
   if (auto it = config.find("source"); it != config.end()) {
     if (it->second != source) base::fail(ErrorCode::invalid_argument, "the key \"source\" of storage pool {} cannot change", base::quoted(name));
     if (!row.config.count("source")) config.erase(it);
   }
   if (row.config.count("source")) config["source"] = source;
-  driver_info(row.driver).validate([&] {
+  info.validate([&] {
     auto c = config;
     c.erase("source");
     return c;
   }());
+  if (info.mounts) {
+    for (auto *key : {"size", "volatile.initial_source"}) // what the pool has and the request leaves out
+      if (row.config.count(key) && !config.count(key)) config[key] = row.config[key];
+  }
+  if (config != row.config) driver(name)->update(config);
   row.config = config;
   row.description = to.description;
   ctx_.global.transaction([&] { db::update_pool(ctx_.global, row); });
@@ -203,7 +258,7 @@ void Pools::remove(const std::string &name) {
     if (!u.starts_with("/1.0/images/")) base::fail(ErrorCode::conflict, "cannot delete storage pool {}: it is used by {}", base::quoted(name), u);
   auto d = driver(name);
   db::Intent intent(ctx_.journal, "pool.remove",
-                    {{"name", name}, {"driver", rows[0].driver}, {"source", rows[0].config.count("source") ? rows[0].config.at("source") : ""}});
+                    {{"name", name}, {"driver", rows[0].driver}, {"config", json_of(rows[0].config)}, {"removed", true}});
   ctx_.global.transaction([&] { db::delete_pool(ctx_.global, rows[0].id); });
   {
     std::lock_guard lock(mutex_);
@@ -262,6 +317,12 @@ void check_snapshots(db::Connection &global, const std::string &pool, SnapshotOp
 void Pools::check(std::vector<std::string> &problems) {
   for (auto &row : db::pools(ctx_.global)) {
     auto d = driver(row.name);
+    try {
+      d->open();
+    } catch (const Error &e) {
+      problems.push_back(e.what());
+      continue;
+    }
     std::set<std::string> containers, images, custom;
     for (auto &v : db::volumes(ctx_.global, row.name))
       (v.type == 1 ? images : v.type == 2 ? custom : containers).insert(v.type == 1 ? v.name : v.type == 2 ? v.project + "_" + v.name : store_name(v.project, v.name));

@@ -46,12 +46,16 @@ public:
   std::vector<std::string> driver_names() const;
   /// Makes the pool "default" and gives the default profile a root disk on it, when the host has no pool at all.
   void ensure_default();
+  /// Puts the storage of all pools where it belongs, as far as it is there; close_all() takes it away.
+  void open_all();
+  void close_all();
   /// Differences between rows and disk, as text.
   void check(std::vector<std::string> &problems);
 
 private:
   const DriverInfo &driver_info(const std::string &name) const;
   StoragePoolInfo to_info(const db::PoolRow &row);
+  DriverContext context(const std::string &name, const DriverInfo &info, Config config) const;
   std::string directory_of(const std::string &name, const Config &config) const;
   Config without_own_place(const std::string &name, Config config) const;
   void refuse_state_directory(const Config &config) const;

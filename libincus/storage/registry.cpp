@@ -2,13 +2,14 @@
 // All storage drivers. A new one is its file in drivers/ and a line here.
 #include "base/error.hpp"
 #include "base/names.hpp"
+#include "storage/drivers/btrfs.hpp"
 #include "storage/drivers/dir.hpp"
 #include "storage/drivers/overlay.hpp"
 
 namespace incus::storage {
 
 namespace {
-constexpr const DriverInfo *all[] = {&dir_driver, &overlay_driver};
+constexpr const DriverInfo *all[] = {&btrfs_driver, &dir_driver, &overlay_driver};
 }
 
 std::span<const DriverInfo *const> drivers() noexcept { return all; }

@@ -31,8 +31,6 @@ struct PoolDirectory {
 };
 constexpr PoolDirectory pool_directories[] = {{"containers", 0711}, {"containers-snapshots", 0711}, {"images", 0700}, {"custom", 0700}, {"custom-snapshots", 0700}};
 
-mode_t volume_mode(VolumeType type) { return type == VolumeType::container ? 0100 : type == VolumeType::image ? 0700 : 0711; }
-
 const char *noun(VolumeType type) { return type == VolumeType::container ? "instance" : type == VolumeType::image ? "image" : "volume"; }
 
 /// A directory that may not be there; a link in its place is an error.
@@ -67,11 +65,21 @@ mode_t mode_of(int fd) {
 
 std::string base_name(const std::string &entry) { return entry.substr(0, entry.find('~')); }
 
-Fd TreeDriver::pool() const { return sys::open_directory(context_.directory); }
+Fd TreeDriver::pool() const {
+  ready();
+  return sys::open_directory(context_.directory);
+}
+
+mode_t TreeDriver::volume_mode(VolumeType type) const { return type == VolumeType::container ? 0100 : type == VolumeType::image ? 0700 : 0711; }
+
+Fd TreeDriver::begin(int parent, const std::string &name, mode_t mode) const { return sys::make_directory(parent, name, mode); }
+
+bool TreeDriver::erase(int parent, const std::string &name) const { return sys::remove_tree(parent, name); }
 
 Fd TreeDriver::type_directory(VolumeType type) const { return sys::open_child(pool().get(), volume_directory(type)); }
 
 Fd TreeDriver::type_directory_if_exists(const char *name) const {
+  ready();
   struct stat st;
   if (::stat(context_.directory.c_str(), &st) != 0 && errno == ENOENT) return {};
   return open_if_exists(pool().get(), name);
@@ -116,7 +124,7 @@ void TreeDriver::remove() {
   Fd dir = pool();
   for (auto &d : pool_directories) {
     FaultScope fault("remove pool directory");
-    sys::remove_tree(dir.get(), d.name);
+    erase(dir.get(), d.name);
   }
   sys::sync_directory(dir.get());
   if (context_.config.contains("source")) return; // the directory was there before the pool
@@ -158,25 +166,26 @@ std::vector<std::string> TreeDriver::list(VolumeType type) {
   return names;
 }
 
-void TreeDriver::make(int parent, const std::string &name, mode_t mode, const Fill &fill) {
+void TreeDriver::make(int parent, const std::string &name, mode_t mode, const Fill &fill, Made what) {
   std::string fresh = name + "~new";
   sys::remove_tree(parent, fresh); // of a process that was killed
   try {
     Fd dir;
     {
       FaultScope fault("make volume directory");
-      dir = sys::make_directory(parent, fresh, mode);
+      dir = what == Made::plain ? sys::make_directory(parent, fresh, mode) : begin(parent, fresh, mode);
     }
     fill(dir.get());
     // A copy has taken the mode of its source.
     if (::fchmod(dir.get(), mode) != 0) fail_errno(errno, "cannot set the mode of the volume's directory");
+    if (what == Made::sealed) seal(dir.get());
     sys::sync_tree(dir.get());
     FaultScope fault("publish volume");
     sys::rename_at(parent, fresh, parent, name);
   } catch (...) {
     try {
       FaultScope fault("remove half-made volume");
-      sys::remove_tree(parent, fresh);
+      erase(parent, fresh);
     } catch (...) {
     }
     throw;
@@ -188,7 +197,7 @@ void TreeDriver::drop(int parent, const std::string &name) {
   std::string gone = name + "~old";
   {
     FaultScope fault("remove half-made volume");
-    for (auto *half : {"~old", "~new", "~restore", "~restore~new"}) sys::remove_tree(parent, name + half);
+    for (auto *half : {"~old", "~new", "~restore", "~restore~new"}) erase(parent, name + half);
   }
   if (!sys::exists_at(parent, name)) return;
   {
@@ -199,7 +208,7 @@ void TreeDriver::drop(int parent, const std::string &name) {
   // commit that frees much takes long.
   sys::sync_directory(parent);
   FaultScope fault("remove volume");
-  sys::remove_tree(parent, gone);
+  erase(parent, gone);
 }
 
 void TreeDriver::copy_root(int from, int to, From kind, const Progress &progress) {
@@ -246,7 +255,7 @@ void TreeDriver::create_image(const VolumeRef &image, const std::function<void(i
       struct stat st;
       if (::fstatat(dir, "metadata.yaml", &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISREG(st.st_mode))
         fail(ErrorCode::corrupt, "metadata.yaml of the image is not a regular file");
-    });
+    }, Made::sealed);
   });
 }
 
@@ -258,6 +267,7 @@ void TreeDriver::create_from_image(const VolumeRef &vol, const VolumeRef &image,
     if (sys::exists_at(parent.get(), vol.name)) fail(ErrorCode::already_exists, "it is on disk already");
     if (!sys::exists_at(images.get(), image.name) || image_hidden(images.get(), image.name)) fail(ErrorCode::not_found, "{} is not on disk", describe(image));
     Fd from = sys::open_child(images.get(), image.name);
+    if (clone(from.get(), parent.get(), vol.name, volume_mode(vol.type), false)) return;
     make(parent.get(), vol.name, volume_mode(vol.type), [&](int dir) {
       fill_from_image(dir, from.get(), image, progress);
       finish_root(dir);
@@ -273,7 +283,9 @@ void TreeDriver::create_copy(const VolumeRef &vol, const VolumeRef &source, cons
     if (sys::exists_at(parent.get(), vol.name)) fail(ErrorCode::already_exists, "it is on disk already");
     Fd from = snapshot ? open_snapshot(source, *snapshot) : volume(source);
     bool custom = vol.type == VolumeType::custom;
-    make(parent.get(), vol.name, custom ? mode_of(from.get()) : volume_mode(vol.type), [&](int dir) {
+    mode_t mode = custom ? mode_of(from.get()) : volume_mode(vol.type);
+    if (clone(from.get(), parent.get(), vol.name, mode, false)) return;
+    make(parent.get(), vol.name, mode, [&](int dir) {
       if (custom) return copy_custom(from.get(), dir, progress);
       copy_root(from.get(), dir, From::volume, progress);
       finish_root(dir);
@@ -384,6 +396,7 @@ std::uint64_t TreeDriver::usage(const VolumeRef &vol) {
 
 std::string TreeDriver::directory(const VolumeRef &vol) {
   check_component(vol.name);
+  ready();
   return fmt::format("{}/{}/{}", context_.directory, volume_directory(vol.type), vol.name);
 }
 int TreeDriver::open_volume(const VolumeRef &vol) { return volume(vol).release(); }

@@ -10,8 +10,8 @@
 //   custom-snapshots/ (0700)      NAME/ (0700) SNAP/ (0711)
 // An instance's directory is 0100, and custom/ 0700, so that no user of the host reaches a set-uid file that a guest made.
 //
-// A volume (or snapshot) is made as NAME~new and renamed when it is whole and on disk; it is removed as NAME~old. A custom volume that is restored or
-// refreshed has its next content in NAME~restore. '~' is in no name, so list() reports these as NAME and remove_volume(NAME) removes them. Calls on one volume are serialised, so there is at most one of each.
+// A volume (or snapshot) is made as NAME~new and renamed when it is whole and on disk; it is removed as NAME~old. A volume that is restored or
+// refreshed as a whole (a custom one; every one where volumes are subvolumes) has its next content in NAME~restore. '~' is in no name, so list() reports these as NAME and remove_volume(NAME) removes them. Calls on one volume are serialised, so there is at most one of each.
 //
 // Durable: what create, copy, snapshot and restore made outlasts a power loss once they return. Contents are synced before the rename
 // (sync_tree in sys/copy.hpp), the directory that holds the name after it: one journal commit where file systems allow it.
@@ -101,15 +101,36 @@ protected:
   base::Fd type_directory_if_exists(const char *name) const;
   base::Fd volume(const VolumeRef &vol) const;
   base::Fd snapshot_directory(const VolumeRef &vol) const;
-  void add_snapshot(const VolumeRef &vol, const std::string &snapshot, mode_t mode, const Fill &fill);
+  /// `from` (or -1) is what it is a copy of.
+  void add_snapshot(const VolumeRef &vol, const std::string &snapshot, mode_t mode, int from, const Fill &fill);
   void copy_custom(int from, int to, const Progress &progress, int earlier = -1);
   void fill_from_content(int dirfd, const Content &content, const Progress &progress);
   /// The next root, or content, beside the present one.
   void prepare_root(const VolumeRef &vol, int from, const std::function<std::string(const std::string &file)> &file, const Progress &progress, bool refresh);
-  void prepare_custom(const VolumeRef &vol, int from, const Progress &progress, bool refresh);
+  void prepare_whole(const VolumeRef &vol, int from, const Progress &progress, bool refresh);
   base::Fd open_snapshot(const VolumeRef &vol, const std::string &snapshot) const;
+  /// What `volume()` and all others look into is there; throws unavailable.
+  virtual void ready() const {}
+  virtual mode_t volume_mode(VolumeType type) const;
+  /// The directory of a volume or snapshot that is begun.
+  virtual base::Fd begin(int parent, const std::string &name, mode_t mode) const;
+  /// An image or snapshot that is whole: nothing changes it from here on.
+  virtual void seal(int) const {}
+  /// A tree with all volumes that it consists of; false when it was not there.
+  virtual bool erase(int parent, const std::string &name) const;
+  /// Makes `name` as a copy of volume or snapshot `from` in one durable step; false: by files, then. `sealed`: nothing will change it.
+  virtual bool clone(int /*from*/, int /*parent*/, const std::string & /*name*/, mode_t, bool /*sealed*/) const { return false; }
+  /// A snapshot that a backup's reader made as a plain directory becomes what it is here.
+  virtual void take_snapshot(int /*parent*/, const std::string & /*name*/) const {}
+  /// Restored and refreshed as a whole (NAME~restore), not root and root files alone.
+  virtual bool whole(VolumeType type) const { return type == VolumeType::custom; }
+  void commit_whole(const VolumeRef &vol);
+  void abandon_whole(const VolumeRef &vol);
+  void keep_record(int parent, const VolumeRef &vol, const std::string &ready) const;
+
+  enum class Made { plain, volume, sealed };
   /// Makes NAME by way of NAME~new.
-  void make(int parent, const std::string &name, mode_t mode, const Fill &fill);
+  void make(int parent, const std::string &name, mode_t mode, const Fill &fill, Made what = Made::volume);
   /// Removes NAME with what is half-made or half-removed of it, by way of NAME~old.
   void drop(int parent, const std::string &name);
   /// Copies the root, its files (not from an image, which could hold others of these names), metadata.yaml and templates/.
@@ -120,6 +141,24 @@ protected:
   std::string describe(const VolumeRef &vol) const;
 
   DriverContext context_;
+};
+
+/// Those whose instances have their files in a directory `rootfs`, all of them (trees_rootfs.cpp).
+class RootfsTree : public TreeDriver {
+public:
+  using TreeDriver::TreeDriver;
+  RootfsPlan rootfs(const VolumeRef &vol) override;
+  RootfsPlan snapshot_root(const VolumeRef &vol, const std::string &snapshot) override;
+  void shift(const VolumeRef &vol, const IdMap &from, const IdMap &to) override;
+
+protected:
+  const char *root_name() const override { return "rootfs"; }
+  std::vector<std::string> root_files() const override;
+  void fill_empty(int dirfd) override;
+  void take_root(int) override {}
+  void open_root(int dirfd, TreeContent &content) override;
+  std::string root_file(const std::string &, const Content &content) override { return content.owners.value_or(""); }
+  void fill_from_image(int dirfd, int image, const VolumeRef &, const Progress &progress) override { copy_root(image, dirfd, From::image, progress); }
 };
 
 /// Throws invalid_argument unless `name` is one path component without '~'.

@@ -56,8 +56,9 @@ void TreeDriver::create_from_backup(const VolumeRef &vol, bool snapshots, const 
         Fd one = sys::open_child(dir, name);
         check(one.get());
         if (::fchmod(one.get(), custom ? 0711 : 0100) != 0) base::fail_errno(errno, "cannot set the mode of the snapshot's directory");
+        take_snapshot(dir, name);
       }
-    });
+    }, Made::plain);
   });
 }
 

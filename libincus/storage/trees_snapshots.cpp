@@ -35,34 +35,50 @@ void has_snapshots(const VolumeRef &vol) {
   if (vol.type == VolumeType::image) fail(ErrorCode::not_supported, "images have no snapshots");
 }
 
+} // namespace
+
 /// Puts NAME~restore in place of NAME; idempotent.
-void commit_custom(int parent, const std::string &name) {
-  std::string ready = name + "~restore", old = name + "~old";
+void TreeDriver::commit_whole(const VolumeRef &vol) {
+  Fd in = type_directory(vol.type);
+  int parent = in.get();
+  std::string ready = vol.name + "~restore", old = vol.name + "~old";
   if (sys::exists_at(parent, ready)) {
-    if (sys::exists_at(parent, name)) {
-      sys::remove_tree(parent, old); // of an earlier one
+    if (sys::exists_at(parent, vol.name)) {
+      keep_record(parent, vol, ready);
+      erase(parent, old); // of an earlier one
       FaultScope fault("put old content aside");
-      sys::rename_at(parent, name, parent, old);
+      sys::rename_at(parent, vol.name, parent, old);
     }
     FaultScope fault("put restored content in place");
-    sys::rename_at(parent, ready, parent, name);
+    sys::rename_at(parent, ready, parent, vol.name);
   }
   sys::sync_directory(parent);
   FaultScope fault("remove old content");
-  sys::remove_tree(parent, old);
+  erase(parent, old);
 }
 
-void abandon_custom(int parent, const std::string &name) {
-  if (!sys::exists_at(parent, name) && sys::exists_at(parent, name + "~old")) {
+/// What describes an instance is not restored with it: whoever restores it says what it has now.
+void TreeDriver::keep_record(int parent, const VolumeRef &vol, const std::string &ready) const {
+  if (vol.type != VolumeType::container) return;
+  constexpr const char *file = "backup.yaml";
+  if (auto text = sys::read_file_if_exists(sys::open_child(parent, vol.name).get(), file, 64 << 20)) {
+    FaultScope fault("keep record");
+    sys::atomic_write(sys::open_child(parent, ready).get(), file, *text, 0400);
+  }
+}
+
+void TreeDriver::abandon_whole(const VolumeRef &vol) {
+  Fd in = type_directory_if_exists(volume_directory(vol.type));
+  if (!in) return;
+  int parent = in.get();
+  if (!sys::exists_at(parent, vol.name) && sys::exists_at(parent, vol.name + "~old")) {
     FaultScope fault("put old content back");
-    sys::rename_at(parent, name + "~old", parent, name);
+    sys::rename_at(parent, vol.name + "~old", parent, vol.name);
   }
   FaultScope fault("remove restored content");
-  sys::remove_tree(parent, name + "~restore");
-  sys::remove_tree(parent, name + "~restore~new");
+  erase(parent, vol.name + "~restore");
+  erase(parent, vol.name + "~restore~new");
 }
-
-} // namespace
 
 /// Empty when the instance has none.
 Fd TreeDriver::snapshot_directory(const VolumeRef &vol) const {
@@ -79,7 +95,7 @@ Fd TreeDriver::open_snapshot(const VolumeRef &vol, const std::string &snapshot) 
   return sys::open_child(of.get(), snapshot);
 }
 
-void TreeDriver::add_snapshot(const VolumeRef &vol, const std::string &snapshot, mode_t mode, const Fill &fill) {
+void TreeDriver::add_snapshot(const VolumeRef &vol, const std::string &snapshot, mode_t mode, int from, const Fill &fill) {
   Fd all;
   if (vol.type == VolumeType::custom) {
     // Pools of earlier versions have none.
@@ -97,7 +113,7 @@ void TreeDriver::add_snapshot(const VolumeRef &vol, const std::string &snapshot,
   }
   if (sys::exists_at(of.get(), snapshot)) fail(ErrorCode::already_exists, "snapshot {} is on disk already", base::quoted(snapshot));
   try {
-    make(of.get(), snapshot, mode, fill);
+    if (from < 0 || !clone(from, of.get(), snapshot, mode, true)) make(of.get(), snapshot, mode, fill, Made::sealed);
   } catch (...) {
     ::unlinkat(all.get(), vol.name.c_str(), AT_REMOVEDIR); // unless others are in it
     throw;
@@ -110,7 +126,7 @@ void TreeDriver::create(const VolumeRef &vol, const std::string &snapshot, const
   explain("snapshot", describe(vol), [&] {
     Fd from = volume(vol);
     bool custom = vol.type == VolumeType::custom;
-    add_snapshot(vol, snapshot, custom ? mode_of(from.get()) : 0100,
+    add_snapshot(vol, snapshot, custom ? mode_of(from.get()) : 0100, from.get(),
                  [&](int dir) { custom ? copy_custom(from.get(), dir, progress) : copy_root(from.get(), dir, From::volume, progress); });
   });
 }
@@ -122,7 +138,7 @@ void TreeDriver::copy(const VolumeRef &vol, const VolumeRef &source, const std::
   explain("copy a snapshot to", describe(vol), [&] {
     Fd from = open_snapshot(source, snapshot);
     bool custom = vol.type == VolumeType::custom;
-    add_snapshot(vol, snapshot, custom ? mode_of(from.get()) : 0100,
+    add_snapshot(vol, snapshot, custom ? mode_of(from.get()) : 0100, from.get(),
                  [&](int dir) { custom ? copy_custom(from.get(), dir, progress) : copy_root(from.get(), dir, From::volume, progress); });
   });
 }
@@ -132,7 +148,7 @@ void TreeDriver::create_from_content(const VolumeRef &vol, const std::string &sn
   check_component(snapshot);
   explain("copy a snapshot to", describe(vol), [&] {
     bool custom = vol.type == VolumeType::custom;
-    add_snapshot(vol, snapshot, custom ? mode_of(content.root) : 0100,
+    add_snapshot(vol, snapshot, custom ? mode_of(content.root) : 0100, -1,
                  [&](int dir) { custom ? copy_custom(content.root, dir, progress) : fill_from_content(dir, content, progress); });
   });
 }
@@ -218,14 +234,16 @@ void TreeDriver::prepare_root(const VolumeRef &vol, int from, const std::functio
   sys::sync_directory(dir.get());
 }
 
-void TreeDriver::prepare_custom(const VolumeRef &vol, int from, const Progress &progress, bool refresh) {
+void TreeDriver::prepare_whole(const VolumeRef &vol, int from, const Progress &progress, bool refresh) {
   Fd parent = type_directory(vol.type), now;
   // As for a root, above.
   if (sys::exists_at(parent.get(), vol.name) || !sys::exists_at(parent.get(), vol.name + "~old")) now = volume(vol);
   {
     FaultScope fault("remove old restore");
-    sys::remove_tree(parent.get(), vol.name + "~restore");
+    erase(parent.get(), vol.name + "~restore");
+    erase(parent.get(), vol.name + "~restore~new");
   }
+  if (clone(from, parent.get(), vol.name + "~restore", mode_of(from), false)) return;
   make(parent.get(), vol.name + "~restore", mode_of(from), [&](int dir) { copy_custom(from, dir, progress, refresh ? now.get() : -1); });
 }
 
@@ -233,7 +251,7 @@ void TreeDriver::restore_prepare(const VolumeRef &vol, const std::string &snapsh
   has_snapshots(vol);
   explain("restore", describe(vol), [&] {
     Fd from = open_snapshot(vol, snapshot);
-    if (vol.type == VolumeType::custom) return prepare_custom(vol, from.get(), progress, false);
+    if (whole(vol.type)) return prepare_whole(vol, from.get(), progress, false);
     Fd source = sys::open_child(from.get(), root_name());
     prepare_root(vol, source.get(), [&](auto &file) { return sys::read_file_if_exists(from.get(), file).value_or(""); }, progress, false);
   });
@@ -244,7 +262,7 @@ void TreeDriver::refresh_prepare(const VolumeRef &vol, const VolumeRef &source, 
   has_snapshots(source);
   explain("refresh", describe(vol), [&] {
     Fd from = snapshot ? open_snapshot(source, *snapshot) : volume(source);
-    if (vol.type == VolumeType::custom) return prepare_custom(vol, from.get(), progress, true);
+    if (whole(vol.type)) return prepare_whole(vol, from.get(), progress, true);
     Fd root = sys::open_child(from.get(), root_name());
     prepare_root(vol, root.get(), [&](auto &file) { return sys::read_file_if_exists(from.get(), file).value_or(""); }, progress, true);
   });
@@ -253,7 +271,19 @@ void TreeDriver::refresh_prepare(const VolumeRef &vol, const VolumeRef &source, 
 void TreeDriver::refresh_prepare(const VolumeRef &vol, const Content &content, const Progress &progress) {
   has_snapshots(vol);
   explain("refresh", describe(vol), [&] {
-    if (vol.type == VolumeType::custom) return prepare_custom(vol, content.root, progress, true);
+    if (vol.type == VolumeType::custom) return prepare_whole(vol, content.root, progress, true);
+    if (whole(vol.type)) {
+      Fd parent = type_directory(vol.type);
+      {
+        FaultScope fault("remove old restore");
+        erase(parent.get(), vol.name + "~restore");
+        erase(parent.get(), vol.name + "~restore~new");
+      }
+      return make(parent.get(), vol.name + "~restore", 0100, [&](int dir) {
+        fill_from_content(dir, content, progress);
+        finish_root(dir);
+      });
+    }
     prepare_root(vol, content.root, [&](auto &file) { return root_file(file, content); }, progress, true);
   });
 }
@@ -261,7 +291,7 @@ void TreeDriver::refresh_prepare(const VolumeRef &vol, const Content &content, c
 void TreeDriver::restore_commit(const VolumeRef &vol) {
   has_snapshots(vol);
   explain("restore", describe(vol), [&] {
-    if (vol.type == VolumeType::custom) return commit_custom(type_directory(vol.type).get(), vol.name);
+    if (whole(vol.type)) return commit_whole(vol);
     Fd dir = volume(vol);
     std::string root = root_name(), ready = root + ".restore", old = root + ".old";
     std::vector<std::string> was;
@@ -299,11 +329,7 @@ void TreeDriver::restore_commit(const VolumeRef &vol) {
 
 void TreeDriver::restore_abandon(const VolumeRef &vol) {
   has_snapshots(vol);
-  if (vol.type == VolumeType::custom) {
-    Fd parent = type_directory_if_exists(volume_directory(vol.type));
-    if (parent) abandon_custom(parent.get(), vol.name);
-    return;
-  }
+  if (whole(vol.type)) return abandon_whole(vol);
   if (!exists(vol)) return;
   explain("undo the restore of", describe(vol), [&] {
     Fd dir = volume(vol);

@@ -8,6 +8,7 @@
 #include <mutex>
 #include <optional>
 #include <set>
+#include <sys/mount.h>
 #include <sys/stat.h>
 
 #include "exceptions.hpp"
@@ -123,6 +124,10 @@ void close() {
   s.host.reset();
   s.servers.clear();
   for (auto &d : s.differences) std::cout << "differs: " << d << "\n";
+  // Pools stay mounted for the instances that outlive a host.
+  for (auto &state : std::filesystem::directory_iterator(s.scratch))
+    if (std::filesystem::is_directory(state.path() / "storage-pools"))
+      for (auto &pool : std::filesystem::directory_iterator(state.path() / "storage-pools")) ::umount2(pool.path().c_str(), MNT_DETACH | UMOUNT_NOFOLLOW);
   std::filesystem::remove_all(s.scratch);
 }
 

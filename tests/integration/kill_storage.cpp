@@ -5,10 +5,13 @@
 
 #include <chrono>
 #include <csignal>
+#include <sched.h>
 #include <set>
+#include <sys/mount.h>
 #include <sys/wait.h>
 #include <thread>
 
+#include "../support/pools.hpp"
 #include "../support/testing.hpp"
 #include "../support/trees.hpp"
 #include "base/error.hpp"
@@ -42,8 +45,35 @@ struct Pool {
   std::string kind, path = tmp.path + "/pool";
   explicit Pool(const std::string &k) : kind(k) {}
   /// As a new process has it.
-  std::unique_ptr<Driver> open() const { return storage::driver(kind).open({"p1", path, {}, &silent}); }
-  std::string root(const std::string &volume) const { return path + "/" + volume + (kind == "dir" ? "/rootfs" : "/upper"); }
+  std::unique_ptr<Driver> open() const {
+    auto &row = storage::driver(kind);
+    return row.open(pool_context(row, "p1", path, &silent));
+  }
+  ~Pool() {
+    if (storage::driver(kind).mounts) open()->abandon();
+  }
+  Pool(const Pool &) = delete;
+  Pool &operator=(const Pool &) = delete;
+  std::string root(const std::string &volume) const { return path + "/" + volume + (kind == "overlay" ? "/upper" : "/rootfs"); }
+};
+
+/// A Btrfs file system where temporary directories are made as long as it lives.
+struct BtrfsDisk {
+  TempDir tmp;
+  storage::DriverContext context{"disk", tmp.path + "/mnt", {{"source", tmp.path + "/disk.img"}, {"size", "1GiB"}}, &silent, tmp.path};
+  std::unique_ptr<Driver> driver;
+  std::string before;
+  BtrfsDisk() {
+    must(::unshare(CLONE_NEWNS) == 0 && ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0, "unshare");
+    driver = storage::driver("btrfs").open(context);
+    driver->create();
+    if (auto *t = std::getenv("TMPDIR")) before = t;
+    ::setenv("TMPDIR", context.directory.c_str(), 1);
+  }
+  ~BtrfsDisk() {
+    before.empty() ? ::unsetenv("TMPDIR") : ::setenv("TMPDIR", before.c_str(), 1);
+    driver->abandon();
+  }
 };
 
 /// The same times in every pool.
@@ -95,7 +125,7 @@ std::map<std::string, Manifest> state(const Pool &p) {
     std::string name = e.path().string().substr(p.path.size() + 1);
     names[name] = std::to_string(st.st_mode);
     auto leaf = e.path().filename();
-    if (leaf == (p.kind == "dir" ? "rootfs" : "upper") && name.find("images/") != 0) {
+    if (leaf == (p.kind == "overlay" ? "upper" : "rootfs") && name.find("images/") != 0) {
       auto m = manifest(e.path());
       if (m.size() == 1) m[""] = "empty " + std::to_string(st.st_mode); // made now
       all[name] = m;
@@ -415,3 +445,7 @@ void run(const std::string &kind) {
 
 TEST_CASE("storage operations of the dir driver, killed") { run("dir"); }
 TEST_CASE("storage operations of the overlay driver, killed") { run("overlay"); }
+TEST_CASE("storage operations of the btrfs driver, killed") {
+  BtrfsDisk disk;
+  run("btrfs");
+}

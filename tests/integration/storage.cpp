@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <thread>
 
+#include "../support/pools.hpp"
 #include "../support/trees.hpp"
 #include "base/error.hpp"
 #include "storage/driver.hpp"
@@ -45,10 +46,16 @@ struct Pool {
   TempDir tmp;
   std::string path;
   std::unique_ptr<storage::Driver> driver;
+  bool mounts = false;
   explicit Pool(const std::string &name) : path(tmp.path + "/pool") {
     ::chmod(tmp.path.c_str(), 0711);
-    driver = storage::driver(name).open({"p1", path, {}, &silent});
+    auto &row = storage::driver(name);
+    mounts = row.mounts;
+    driver = row.open(pool_context(row, "p1", path, &silent));
     driver->create();
+  }
+  ~Pool() {
+    if (driver && mounts) driver->abandon();
   }
   storage::Driver *operator->() { return driver.get(); }
 };
@@ -274,6 +281,7 @@ TEST_CASE("a random tree with everything that root can make is copied whole") {
 }
 
 TEST_CASE("a volume's whole life") {
+  own_mounts();
   for (auto *row : storage::drivers()) {
     std::string kind = row->name;
     CAPTURE(kind);
@@ -286,6 +294,7 @@ TEST_CASE("on ext4 each instance begins in a block group of its own") {
   FormattedDisk disk("ext4");
   for (auto *row : storage::drivers()) {
     CAPTURE(row->name);
+    if (row->mounts) continue; // has a file system of its own
     Pool p(row->name);
     int flags = 0;
     auto containers = sys::open_child(sys::open_directory(p.path).get(), "containers");

@@ -33,7 +33,7 @@ add_backports() {
 }
 
 packages_build='g++ meson ninja-build ccache mold pkg-config libfmt-dev libsqlite3-dev libyaml-cpp-dev libarchive-dev zlib1g-dev liblzma-dev libbz2-dev libssl-dev
-  libnl-3-dev libnl-route-3-dev libacl1-dev libzstd-dev libcli11-dev doctest-dev python3 python3-dev pybind11-dev python3-pybind11'
+  libnl-3-dev libnl-route-3-dev libbtrfsutil-dev libacl1-dev libzstd-dev libcli11-dev doctest-dev python3 python3-dev pybind11-dev python3-pybind11'
 packages_test='busybox-static squashfs-tools lxcfs iproute2 util-linux procps mount libcap2-bin attr acl xz-utils zstd bzip2 binutils
   python3-pytest python3-pytest-xdist mypy sqlite3 e2fsprogs btrfs-progs xfsprogs kmod'
 packages_debootstrap='debootstrap ca-certificates'

@@ -22,7 +22,7 @@ std::string refusal(const Config &c) {
 } // namespace
 
 TEST_CASE("storage drivers are known by name") {
-  CHECK(storage::drivers().size() == 2);
+  CHECK(storage::drivers().size() == 3);
   CHECK(storage::driver("dir").name == std::string("dir"));
   CHECK(storage::driver("overlay").name == std::string("overlay"));
   try {

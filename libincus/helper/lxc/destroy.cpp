@@ -2,6 +2,8 @@
 // The end of a host that asked for it: kill every instance, remove its groups, then the state directory.
 #include <cerrno>
 #include <csignal>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <ctime>
 #include <dirent.h>
@@ -9,6 +11,7 @@
 #include <linux/fs.h>
 #include <linux/openat2.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 
 #include "helper/lxc/worker.hpp"
@@ -91,6 +94,33 @@ void empty_directory(int root) {
   ::close(at);
 }
 
+/// What pools are mounted there; a loop device goes with its mount.
+void unmount_below(const std::string &directory) {
+  std::FILE *f = std::fopen("/proc/self/mountinfo", "re");
+  if (!f) return;
+  std::vector<std::string> found;
+  char *line = nullptr;
+  std::size_t size = 0;
+  while (::getline(&line, &size, f) > 0) {
+    char path[4096];
+    if (std::sscanf(line, "%*s %*s %*s %*s %4095s", path) != 1) continue;
+    std::string at;
+    for (const char *p = path; *p; p++) {
+      unsigned c = 0;
+      if (*p == '\\' && std::sscanf(p + 1, "%3o", &c) == 1) {
+        at += static_cast<char>(c);
+        p += 3;
+      } else {
+        at += *p;
+      }
+    }
+    if (at.starts_with(directory + "/storage-pools/")) found.push_back(at);
+  }
+  std::free(line);
+  std::fclose(f);
+  for (auto it = found.rbegin(); it != found.rend(); ++it) ::umount2(it->c_str(), MNT_DETACH | UMOUNT_NOFOLLOW);
+}
+
 bool marked(int dir, const std::string &host_id) {
   int fd = open_beneath(dir, ".incus-host", O_RDONLY);
   if (fd < 0) return false;
@@ -124,6 +154,7 @@ void destroy_all(const Settings &s) {
   int dir = ::open(s.directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
   if (dir < 0) return;
   if (marked(dir, s.host_id)) {
+    unmount_below(s.directory);
     empty_directory(dir);
     ::rmdir(s.directory.c_str());
   }

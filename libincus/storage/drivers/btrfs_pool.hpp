@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a pool of the btrfs driver lies on: a loop file, a disk, or a directory of a Btrfs file system; and how it comes to storage-pools/NAME.
+#pragma once
+#include <mutex>
+
+#include "storage/driver.hpp"
+
+namespace incus::storage {
+
+class BtrfsPool {
+public:
+  explicit BtrfsPool(const DriverContext &context) : context_(context) {}
+
+  /// Refuses what cannot be made; see DriverInfo.
+  static Config prepare(const DriverContext &context);
+  /// Makes the file system (or takes the directory) and mounts it.
+  void create();
+  void open();
+  void close();
+  bool is_open() const;
+  /// After close(): the loop file.
+  void remove_storage();
+  /// Of what is to be stored.
+  Config config() const { return context_.config; }
+  void update(const Config &to);
+
+private:
+  enum class Kind { loop, disk, directory, here };
+  Kind kind() const;
+  std::string source() const;
+  std::string disk() const;
+  void mount();
+  void format(const std::string &target, bool force);
+
+  DriverContext context_;
+  mutable std::mutex mutex_;
+  bool removed_ = false;
+};
+
+} // namespace incus::storage

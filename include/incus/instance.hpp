@@ -101,7 +101,7 @@ struct InstanceStateMemory {
 };
 struct InstanceStateCpu {
   std::int64_t usage = 0;          ///< nanoseconds of CPU time since start
-  std::int64_t allocated_time = 0; ///< nanoseconds a second it may use; 0: all
+  std::int64_t allocated_time = 0; ///< nanoseconds a second that it may use; 0: not known
 };
 
 /// GET /1.0/instances/{name}/state.

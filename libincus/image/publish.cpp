@@ -2,6 +2,7 @@
 // An instance's root as an image file.
 #include <algorithm>
 #include <iterator>
+#include <sstream>
 #include <sys/mman.h>
 #include <yaml-cpp/yaml.h>
 
@@ -30,19 +31,30 @@ std::int64_t seconds(Time t) { return std::chrono::duration_cast<std::chrono::se
 std::string check_compression(const std::string &text) {
   if (text.empty()) return "gzip";
   if (text == "none") return "";
-  auto cut = text.find(' ');
-  auto name = text.substr(0, cut);
+  std::istringstream words(text);
+  std::string name, level;
+  bool rsyncable = false;
+  words >> name;
   auto *found = std::find_if(std::begin(compressors), std::end(compressors), [&](auto &c) { return name == c.name; });
   if (found == std::end(compressors))
     base::fail(ErrorCode::invalid_argument, "unknown compression algorithm {}: must be none, gzip, bzip2, xz, lzma, zstd or lz4, and may have a level, as in \"zstd -7\"",
                base::quoted(text));
-  if (cut == std::string::npos) return found->filter;
-  auto level = text.substr(cut + 1);
-  bool digits = level.size() >= 2 && level.size() <= 3 && level[0] == '-' && level.find_first_not_of("0123456789", 1) == std::string::npos;
-  int n = digits ? std::stoi(level.substr(1)) : -1;
-  if (n < found->least || n > found->most)
-    base::fail(ErrorCode::invalid_argument, "invalid compression level {} in {}: {} has -{} to -{}", base::quoted(level), base::quoted(text), name, found->least, found->most);
-  return fmt::format("{} {}", found->filter, n);
+  for (std::string word; words >> word;) {
+    if (word == "--rsyncable" && !rsyncable && std::string_view(found->filter) == "gzip") {
+      rsyncable = true;
+      continue;
+    }
+    bool digits = word.size() >= 2 && word.size() <= 3 && word[0] == '-' && word.find_first_not_of("0123456789", 1) == std::string::npos;
+    int n = digits ? std::stoi(word.substr(1)) : -1;
+    if (!level.empty() || n < found->least || n > found->most)
+      base::fail(ErrorCode::invalid_argument, "invalid compression option {} in {}: {} has one level from -{} to -{}{}", base::quoted(word), base::quoted(text), name,
+                 found->least, found->most, std::string_view(found->filter) == "gzip" ? " and --rsyncable" : "");
+    level = std::to_string(n);
+  }
+  std::string out = found->filter;
+  if (!level.empty()) out += " " + level;
+  if (rsyncable) out += " rsyncable";
+  return out;
 }
 
 std::string format_metadata(const Metadata &m) {

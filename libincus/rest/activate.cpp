@@ -32,6 +32,9 @@ std::string Server::wants_to_run(const std::string &directory) {
   if (any(*c, "SELECT 1 FROM instances_config WHERE key = 'snapshots.schedule' AND value <> '' LIMIT 1") ||
       any(*c, "SELECT 1 FROM profiles_config WHERE key = 'snapshots.schedule' AND value <> '' LIMIT 1"))
     return "scheduled instance snapshots";
+  if (any(*c, "SELECT 1 FROM storage_volumes_config k JOIN storage_volumes v ON v.id = k.storage_volume_id WHERE v.type = 2 AND k.key = 'snapshots.schedule' "
+              "AND k.value <> '' LIMIT 1"))
+    return "scheduled volume snapshots";
   return {};
 }
 

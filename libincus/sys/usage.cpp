@@ -137,6 +137,12 @@ void parse_disks_v2(std::string_view stat, const std::map<std::string, std::stri
   });
 }
 
+int effective_cpus(const CgroupTree &tree) {
+  bool v2 = false;
+  if (tree.directory("cpuset", &v2).empty()) return 0;
+  return count_cpus(tree.read("cpuset", v2 ? "cpuset.cpus.effective" : "cpuset.effective_cpus").value_or(""));
+}
+
 Usage read_usage(const CgroupTree &tree, const std::map<std::string, std::string> &devices) {
   Usage u;
   bool v2 = false;
@@ -145,7 +151,7 @@ Usage read_usage(const CgroupTree &tree, const std::map<std::string, std::string
     u.cpus = parse_cpus_v1(read("cpuacct", "cpuacct.usage_all"));
   else if (!tree.directory("cpu", &v2).empty() && v2)
     u.cpus = parse_cpus_v2(read("cpu", "cpu.stat"));
-  if (!tree.directory("cpuset", &v2).empty()) u.effective_cpus = count_cpus(read("cpuset", v2 ? "cpuset.cpus.effective" : "cpuset.effective_cpus"));
+  u.effective_cpus = effective_cpus(tree);
   if (!tree.directory("memory", &v2).empty()) {
     u.memory = parse_memory(read("memory", "memory.stat"), v2);
     each_line(read("memory", v2 ? "memory.events" : "memory.oom_control"), [&](auto &w) {

@@ -27,6 +27,8 @@ struct Usage {
 
 /// The whole, of one group. `devices` as from block_devices().
 Usage read_usage(const CgroupTree &tree, const std::map<std::string, std::string> &devices);
+/// How many CPUs its processes may run on; 0: not known.
+int effective_cpus(const CgroupTree &tree);
 /// "MAJOR:MINOR" -> name, from the text of /proc/partitions.
 std::map<std::string, std::string> block_devices(std::string_view partitions);
 

@@ -514,7 +514,7 @@ TEST_CASE("limits at start and on the fly") {
   CHECK(later == std::vector<std::string>{"limits.kernel.nofile"});
   CHECK(tree.read("memory", v2 ? "memory.max" : "memory.limit_in_bytes") == "134217728");
   CHECK(tree.read("pids", "pids.max") == "max");
-  CHECK(room.rt->state(spec.key).cpu.allocated_time == 0);
+  CHECK(room.rt->state(spec.key).cpu.allocated_time == 1'000'000'000);
 }
 
 TEST_CASE("a start that fails says why and leaves nothing") {
@@ -548,8 +548,8 @@ TEST_CASE("a start that fails says why and leaves nothing") {
 
 TEST_CASE("raw.lxc is looked through") {
   Room room;
-  room.rt->validate_raw("# nothing\n\nlxc.sysctl.net.ipv4.ip_forward = 1\nlxc.net.0.ipv4.address = 10.0.0.2/24\n");
-  for (auto *bad : {"lxc.include = /etc/x", "lxc.no.such = 1", "lxc.cap.dropp = x", "nonsense", "lxc.hook.start = /bin/sh", "lxc.idmap = u 0 0 1",
+  room.rt->validate_raw("# nothing\n\nlxc.sysctl.net.ipv4.ip_forward = 1\nlxc.net.0.ipv4.address = 10.0.0.2/24\nlxc.hook.clone = /bin/true\n");
+  for (auto *bad : {"lxc.include = /etc/x", "lxc.no.such = 1", "lxc.cap.dropp = x", "nonsense", "lxc.hook.start = /bin/sh", "lxc.hook.clone.x = /bin/sh", "lxc.idmap = u 0 0 1",
                     "lxc.rootfs.path = /", "lxc.net.0.script.up = /bin/sh", "lxc.autodev = 0", "lxc.cap.drop =", "lxc.cap.drop = \"\"", "lxc.mount.entry = ''",
                     "lxc.proc.../sys/kernel/x = 1", "lxc.cgroup2.../../x = 1", "lxc.environment.runtime = NOTIFY_SOCKET=/x"}) {
     CAPTURE(bad);

@@ -96,7 +96,7 @@ void pack_backup(const BackupPlan &plan, int out, int sock, const std::function<
     written(total);
   }, threads);
   WriteBehind behind(*encode);
-  Packer packer([&](const void *data, std::size_t n) { behind.write(data, n); }, {true, true, {}});
+  Packer packer([&](const void *data, std::size_t n) { behind.write(data, n); }, {true, true});
   packer.add_directory(-1, "backup");
   packer.add_text(index_name, plan.index, 0644);
   for (std::size_t i = 0; i < plan.parts.size(); i++) pack_part(packer, pool.fd, merged.fd, i, plan.parts[i]);

@@ -3,9 +3,11 @@
 
 #include <archive.h>
 #include <archive_entry.h>
+#include <array>
 #include <cerrno>
 #include <ctime>
 #include <future>
+#include <sstream>
 #include <zlib.h>
 
 #include "helper/unpack/common.hpp"
@@ -24,11 +26,25 @@ private:
   Out out_;
 };
 
+/// A number for each byte, without a pattern (splitmix64).
+constexpr auto gear = [] {
+  std::array<std::uint64_t, 256> out{};
+  std::uint64_t seed = 0;
+  for (auto &g : out) {
+    auto z = seed += 0x9e3779b97f4a7c15;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+    g = z ^ (z >> 31);
+  }
+  return out;
+}();
+
 /// gzip with several threads: pieces of the input are compressed at the same time, each with the end of the one before as its dictionary, and make one
-/// stream together. Its size is that of gzip within a promille.
+/// stream together. Its size is that of gzip within a promille. `rsyncable`: a piece ends where its last bytes say so, and none has a dictionary, so
+/// that pieces after a change are what they were before it.
 class Gzip final : public Encoder {
 public:
-  Gzip(Out out, int level, unsigned threads) : out_(std::move(out)), level_(level), threads_(threads) {
+  Gzip(Out out, int level, bool rsyncable, unsigned threads) : out_(std::move(out)), level_(level), rsyncable_(rsyncable), threads_(threads) {
     const unsigned char head[10] = {0x1f, 0x8b, 8, 0, 0, 0, 0, 0, static_cast<unsigned char>(level == 9 ? 2 : level == 1 ? 4 : 0), 3};
     out_(head, sizeof head);
   }
@@ -37,10 +53,12 @@ public:
     auto *at = static_cast<const char *>(data);
     while (size) {
       auto n = std::min(size, piece - current_.size());
+      bool ends = false;
+      if (rsyncable_) n = up_to_end(at, n, ends);
       current_.append(at, n);
       at += n;
       size -= n;
-      if (current_.size() == piece) begin(false);
+      if (ends || current_.size() == piece) begin(false);
     }
   }
 
@@ -57,6 +75,7 @@ public:
 
 private:
   static constexpr std::size_t piece = 512 * 1024, window = 32 * 1024;
+  static constexpr std::size_t least = 64 * 1024;
   struct Done {
     std::string bytes;
     uLong crc = 0;
@@ -83,9 +102,21 @@ private:
     return d;
   }
 
+  /// How many of the next bytes belong to this piece: it ends where a hash of the last 64 bytes, also those of the piece before, begins with 16 zeros.
+  std::size_t up_to_end(const char *data, std::size_t n, bool &ends) {
+    for (std::size_t i = 0; i < n; i++) {
+      hash_ = (hash_ << 1) + gear[static_cast<unsigned char>(data[i])];
+      if (hash_ >> 48 == 0 && current_.size() + i + 1 >= least) {
+        ends = true;
+        return i + 1;
+      }
+    }
+    return n;
+  }
+
   void begin(bool last) {
     while (running_.size() >= threads_) take();
-    auto next = current_.size() > window ? current_.substr(current_.size() - window) : current_;
+    auto next = rsyncable_ ? std::string() : current_.size() > window ? current_.substr(current_.size() - window) : current_;
     running_.push_back(std::async(std::launch::async, [text = std::move(current_), dictionary = std::move(dictionary_), level = level_, last] {
       return deflate_piece(text, dictionary, level, last);
     }));
@@ -104,7 +135,9 @@ private:
 
   Out out_;
   int level_;
+  bool rsyncable_;
   unsigned threads_;
+  std::uint64_t hash_ = 0;
   std::string current_, dictionary_;
   std::deque<std::future<Done>> running_;
   uLong crc_ = 0;
@@ -170,9 +203,16 @@ private:
 
 std::unique_ptr<Encoder> encoder(const std::string &compression, Out out, unsigned threads) {
   if (compression.empty()) return std::make_unique<Plain>(std::move(out));
-  auto cut = compression.find(' ');
-  auto name = compression.substr(0, cut), level = cut == std::string::npos ? std::string() : compression.substr(cut + 1);
-  if (name == "gzip") return std::make_unique<Gzip>(std::move(out), level.empty() ? 6 : std::stoi(level), std::max(1u, threads));
+  std::istringstream words(compression);
+  std::string name, level;
+  bool rsyncable = false;
+  words >> name;
+  for (std::string word; words >> word;)
+    if (word == "rsyncable")
+      rsyncable = true;
+    else
+      level = word;
+  if (name == "gzip") return std::make_unique<Gzip>(std::move(out), level.empty() ? 6 : std::stoi(level), rsyncable, std::max(1u, threads));
   return std::make_unique<Library>(name, level, std::move(out), threads);
 }
 

@@ -23,7 +23,8 @@ public:
 };
 using Out = std::function<void(const void *data, std::size_t size)>;
 
-/// `compression`: "" (none), or a name as libarchive knows it and maybe a level, as in "gzip" or "zstd 7".
+/// `compression`: "" (none), or a name as libarchive knows it, maybe a level, and for gzip maybe "rsyncable" (what is the same in two inputs is mostly the
+/// same in the outputs), as in "gzip", "zstd 7" or "gzip 9 rsyncable".
 std::unique_ptr<Encoder> encoder(const std::string &compression, Out out, unsigned threads);
 
 /// An encoder that runs in a thread of its own, a few blocks behind.

@@ -138,7 +138,7 @@ void do_pack(const std::vector<int> &fds) {
   int root = ::open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (root < 0) fail_errno(errno, "cannot open the image directory");
   Progress progress;
-  unpack::pack(root, fds[1], [&](std::uint64_t n) { progress.at(n); });
+  unpack::pack(root, fds[1], [&](std::uint64_t n) { progress.at(n); }, {}, 1);
   reply(Op::done, {"", "", ""});
 }
 
@@ -163,7 +163,7 @@ void do_publish(const helper::Message &m) {
   int root = ::open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (root < 0) fail_errno(errno, "cannot open the root");
   Progress progress;
-  unpack::pack(root, m.fds[0], [&](std::uint64_t n) { progress.at(n); }, a[0]);
+  unpack::pack(root, m.fds[0], [&](std::uint64_t n) { progress.at(n); }, a[0], processors());
   reply(Op::done, {"", "", ""});
 }
 

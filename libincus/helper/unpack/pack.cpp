@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "helper/unpack/attributes.hpp"
+#include "helper/unpack/encoders.hpp"
 #include "helper/unpack/packer.hpp"
 
 namespace incus::unpack {
@@ -37,8 +38,7 @@ Packer::Packer(Sink sink, Options options) : sink_(std::move(sink)), options_(st
   archive_write_set_format_pax(archive_);
   archive_write_set_options(archive_, "xattrheader=SCHILY");
   archive_write_set_bytes_per_block(archive_, 64 * 1024);
-  archive_write_set_bytes_in_last_block(archive_, options_.compression.empty() ? 512 : 1);
-  if (!options_.compression.empty()) compress(options_.compression);
+  archive_write_set_bytes_in_last_block(archive_, 512);
   auto write = [](archive *a, void *self, const void *data, std::size_t n) -> la_ssize_t {
     auto *p = static_cast<Packer *>(self);
     try {
@@ -55,16 +55,6 @@ Packer::Packer(Sink sink, Options options) : sink_(std::move(sink)), options_(st
 
 void Packer::finish() {
   if (archive_write_close(archive_) != ARCHIVE_OK) broken("");
-}
-
-void Packer::compress(const std::string &how) {
-  auto cut = how.find(' ');
-  auto name = how.substr(0, cut);
-  if (archive_write_add_filter_by_name(archive_, name.c_str()) < ARCHIVE_WARN) fail("not_supported", "compression by " + quoted(name) + " is not available");
-  if (name == "gzip") archive_write_set_filter_option(archive_, "gzip", "timestamp", nullptr);
-  if (name == "xz" || name == "zstd") archive_write_set_filter_option(archive_, name.c_str(), "threads", "2"); // where libarchive can
-  if (cut != how.npos && archive_write_set_filter_option(archive_, name.c_str(), "compression-level", how.c_str() + cut + 1) < ARCHIVE_WARN)
-    fail("invalid_argument", quoted(name) + " has no compression level " + quoted(how.substr(cut + 1)));
 }
 
 void Packer::broken(const std::string &path) {
@@ -241,7 +231,8 @@ void write_all(int fd, const void *data, std::size_t size) {
   }
 }
 
-void pack(int directory, int out, const std::function<void(std::uint64_t)> &written, const std::string &compression) {
+void pack(int directory, int out, const std::function<void(std::uint64_t)> &written, const std::string &compression,
+          unsigned threads) {
   struct stat st;
   auto look = [&](const char *name) { return ::fstatat(directory, name, &st, AT_SYMLINK_NOFOLLOW) == 0 ? st.st_mode & S_IFMT : 0; };
   if (look("metadata.yaml") != S_IFREG) fail("invalid_argument", "the image directory holds no regular file metadata.yaml");
@@ -249,17 +240,18 @@ void pack(int directory, int out, const std::function<void(std::uint64_t)> &writ
   mode_t templates = look("templates");
   if (templates && templates != S_IFDIR) fail("invalid_argument", "\"templates\" in the image directory is not a directory");
   std::uint64_t total = 0;
-  Packer packer(
-      [&](const void *data, std::size_t n) {
-        write_all(out, data, n);
-        total += n;
-        if (written) written(total);
-      },
-      {false, false, compression});
+  auto encode = encoder(compression, [&](const void *data, std::size_t n) {
+    write_all(out, data, n);
+    total += n;
+    if (written) written(total);
+  }, threads);
+  WriteBehind behind(*encode);
+  Packer packer([&](const void *data, std::size_t n) { behind.write(data, n); }, {});
   packer.add(directory, "metadata.yaml", "metadata.yaml");
   packer.add(directory, "rootfs", "rootfs");
   if (templates) packer.add(directory, "templates", "templates");
   packer.finish();
+  behind.finish();
 }
 
 } // namespace incus::unpack

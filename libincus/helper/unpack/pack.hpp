@@ -7,9 +7,9 @@
 
 namespace incus::unpack {
 
-/// Writes metadata.yaml, rootfs/ and templates/ below `directory` to `out`, sorted. `compression`: "" (none), or a name and maybe a level, as in
-/// "gzip" or "zstd 7".
-void pack(int directory, int out, const std::function<void(std::uint64_t)> &written, const std::string &compression = {});
+/// Writes metadata.yaml, rootfs/ and templates/ below `directory` to `out`, sorted. `compression` is as encoder() has it.
+void pack(int directory, int out, const std::function<void(std::uint64_t)> &written, const std::string &compression,
+          unsigned threads);
 
 /// Throws Failure.
 void write_all(int fd, const void *data, std::size_t size);

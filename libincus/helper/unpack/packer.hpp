@@ -22,7 +22,6 @@ public:
   struct Options {
     bool live = false;       ///< the tree may be in use: what vanishes is left out, what grows or shrinks keeps the size it was found with
     bool acls_as_kept = false; ///< ACLs as the attributes that the kernel keeps them in, for readers that know no others
-    std::string compression; ///< "" (none), or a name and maybe a level, as in "gzip" or "zstd 7"
   };
   Packer(Sink sink, Options options);
   ~Packer() { archive_write_free(archive_); }
@@ -46,7 +45,6 @@ public:
   void finish();
 
 private:
-  void compress(const std::string &how);
   [[noreturn]] void broken(const std::string &path);
   void fill(archive_entry *entry, const struct stat &st, const std::string &path);
   void attributes(archive_entry *entry, int parent, const std::string &name, const std::string &path, int fd);

@@ -57,6 +57,7 @@ const char *owned(std::string_view key) {
       {"lxc.autodev", false, "the guest's /dev is the library's"},
       {"lxc.signal", true, "the signals are the library's"},
   };
+  if (key == "lxc.hook.clone") return nullptr; // of liblxc's own copying, which is never asked for
   for (auto &r : rows)
     if (key == r.key || (r.prefix && key.starts_with(r.key) && (key.size() == r.key.size() || key[r.key.size()] == '.'))) return r.why;
   if (key.starts_with("lxc.net.")) {

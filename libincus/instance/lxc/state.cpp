@@ -8,6 +8,7 @@
 #include "base/names.hpp"
 #include "instance/lxc/impl.hpp"
 #include "sys/netlink.hpp"
+#include "sys/usage.hpp"
 
 namespace incus::instance::lxc {
 
@@ -80,7 +81,8 @@ InstanceState LxcRuntime::state(const Key &key) {
       quota = number(tree.read("cpu", "cpu.cfs_quota_us"), -1);
       period = number(tree.read("cpu", "cpu.cfs_period_us"));
     }
-    if (quota > 0 && period > 0) s.cpu.allocated_time = quota * 1'000'000'000 / period;
+    // Nanoseconds a second.
+    s.cpu.allocated_time = quota > 0 && period > 0 ? quota * 1'000'000'000 / period : sys::effective_cpus(tree) * std::int64_t(1'000'000'000);
   }
   if (!tree.directory("memory", &v2).empty()) {
     auto read = [&](const char *one, const char *two) { return number(tree.read("memory", v2 ? two : one)); };

@@ -489,6 +489,20 @@ TEST_CASE("protection is really on") {
   }
 }
 
+TEST_CASE("a container that asks for no filter of system calls has none, and one again when it asks") {
+  Room room;
+  auto spec = room.spec(1, "c1");
+  for (auto *deny : {"true", "false", "true"}) {
+    CAPTURE(deny);
+    spec.config["security.syscalls.deny_default"] = deny;
+    auto started = room.rt->start(spec);
+    std::string want = std::string(deny) == "true" ? "2" : "0";
+    CHECK(status_field(static_cast<int>(started.init_pid), "Seccomp") == want);
+    CHECK(sh(*room.rt, spec.key, "grep Seccomp: /proc/self/status").out == "Seccomp:\t" + want + "\n");
+    room.rt->kill(spec.key);
+  }
+}
+
 TEST_CASE("limits at start and on the fly") {
   Room room;
   auto spec = room.spec(1, "c1");

@@ -225,8 +225,9 @@ TEST_CASE("seccomp policies") {
   CHECK(d.starts_with("2\ndenylist\nreject_force_umount\n[all]\nkexec_load errno 38\n"));
   CHECK(seccomp_policy({{"security.syscalls.deny", "mount errno 13\n\nkeyctl"}}).ends_with("delete_module errno 38\nmount errno 13\nkeyctl\n"));
   for (auto *yes : {"true", "TRUE", "Yes", "1", "on"}) CHECK(seccomp_policy({{"security.syscalls.deny_default", yes}}) == d);
-  CHECK(seccomp_policy({{"security.syscalls.deny_default", "False"}}) == "2\ndenylist\n[all]\n");
-  CHECK(seccomp_policy({{"security.syscalls.deny_default", "false"}}) == "2\ndenylist\n[all]\n");
+  CHECK(seccomp_policy({{"security.syscalls.deny_default", "False"}}) == ""); // no filter at all
+  CHECK(seccomp_policy({{"security.syscalls.deny_default", "false"}, {"security.syscalls.deny", "# none"}}) == "");
+  CHECK(seccomp_policy({{"security.syscalls.deny_default", "false"}, {"security.syscalls.deny", "keyctl"}}) == "2\ndenylist\n[all]\nkeyctl\n");
   CHECK(seccomp_policy({{"security.syscalls.allow", "read"}}) == "2\nallowlist\n[all]\nread\n");
   CHECK(seccomp_policy({{"security.syscalls.deny_compat", "true"}}).find("[x86]\n") != std::string::npos);
   for (auto *bad : {"[all]", "reject\tx", "UPPER", "a\rb"})

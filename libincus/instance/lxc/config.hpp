@@ -51,6 +51,7 @@ struct Rendered {
 Rendered render(const StartSpec &spec, const HostFacts &facts, const Places &places);
 /// As the file's text; throws invalid_argument naming the key when a value holds CR, LF or NUL.
 std::string to_text(const Lines &lines, const std::string &raw);
+/// liblxc's form; empty when the configuration asks for no filter at all.
 std::string seccomp_policy(const Config &config);
 /// The checks that need no liblxc; throws invalid_argument naming the line.
 void check_raw(const std::string &raw);

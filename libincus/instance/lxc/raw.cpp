@@ -123,6 +123,7 @@ std::string seccomp_policy(const Config &config) {
   if (deny.empty()) deny = value_of(config, "security.syscalls.blacklist");
   if (!allow.empty()) return "2\nallowlist\n[all]\n" + rules("security.syscalls.allow", allow);
   std::string out = "2\ndenylist\n";
+  const auto nothing = out + "[all]\n";
   if (truth(value_of(config, "security.syscalls.deny_default"), true))
     out += "reject_force_umount\n[all]\nkexec_load errno 38\nkexec_file_load errno 38\nopen_by_handle_at errno 38\ninit_module errno 38\n"
            "finit_module errno 38\ndelete_module errno 38\n";
@@ -136,7 +137,7 @@ std::string seccomp_policy(const Config &config) {
       for (auto *call : {"brk", "mmap", "mmap2", "open", "openat", "read", "write", "execve", "fork", "clone", "socketcall", "set_thread_area"})
         out += std::string(call) + " errno 38\n";
     }
-  return out;
+  return out == nothing ? std::string() : out;
 }
 
 } // namespace incus::instance::lxc

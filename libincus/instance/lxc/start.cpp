@@ -38,7 +38,10 @@ void LxcRuntime::prepare(const StartSpec &spec, const Places &at, const Rendered
   ::unlink((at.console_log + ".1").c_str());
   ::unlink((run_dir(spec.key) + "/booted").c_str());
   // The same for every start as a rule; a new file costs more than a look.
-  if (sys::read_small_file(at.seccomp) != policy) write_run_file(at.seccomp, policy, 0600);
+  if (policy.empty())
+    ::unlink(at.seccomp.c_str());
+  else if (sys::read_small_file(at.seccomp) != policy)
+    write_run_file(at.seccomp, policy, 0600);
   write_run_file(at.config, text, 0640);
   for (auto *now : {"/disks", "/interfaces"}) ::unlink((run_dir(spec.key) + now).c_str());
   auto write_or_remove = [&](const char *name, const std::string &content) {

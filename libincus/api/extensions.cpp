@@ -152,6 +152,7 @@ constexpr const char *list[] = {
     "storage_api_volume_rename",
     "storage_api_volume_snapshots",
     "storage_initial_owner",
+    "storage_rsync_bwlimit",
     "storage_shifted",
     "storage_unmapped",
     "storage_volume_api_filtering",

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/config.hpp"
 
+#include <charconv>
 #include <filesystem>
 #include <sys/stat.h>
 
@@ -15,7 +16,12 @@ using base::fail;
 
 namespace {
 
+std::string is_rate(std::string_view text) {
+  return parse_rate(text) ? "" : "must be a number of KiB in a second, or one with k, m or g at its end";
+}
+
 constexpr schema::Key keys[] = {
+    {"rsync.bwlimit", "string", is_rate, "0", true, "How many KiB in a second are copied from here to other pools; 0: no limit."},
     {"source", "string", nullptr, "", false, "An existing empty directory that holds the pool, instead of storage-pools/NAME."},
     {"user.*", "string", nullptr, "", true, "Free for the user's own notes.", true},
     {"volume.*", "string", nullptr, "", true, "What custom volumes made here have where nothing else is said: volume.security.shifted and so on."},
@@ -50,6 +56,18 @@ void check_source(const std::string &value) {
 
 } // namespace
 
+std::optional<std::uint64_t> parse_rate(std::string_view text) noexcept {
+  if (text.empty()) return 0;
+  std::uint64_t n = 0, unit = 1024;
+  auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), n);
+  auto rest = text.substr(static_cast<std::size_t>(end - text.data()));
+  if (ec != std::errc() || n > 1'000'000'000 || rest.size() > 1) return std::nullopt;
+  if (rest == "m" || rest == "M") unit <<= 10;
+  if (rest == "g" || rest == "G") unit <<= 20;
+  if (!rest.empty() && std::string_view("kKmMgG").find(rest[0]) == std::string_view::npos) return std::nullopt;
+  return n * unit;
+}
+
 std::span<const schema::Key> pool_keys() noexcept { return keys; }
 
 void validate_pool(const Config &config) {
@@ -58,11 +76,12 @@ void validate_pool(const Config &config) {
 }
 
 void validate_pool(const Config &config, std::span<const schema::Key> own) {
-  std::string known = "source, ";
+  std::string known = "source, rsync.bwlimit, ";
   for (auto &k : own) known += std::string(k.name) + ", ";
   for (auto &[name, value] : config) {
     if (name == "volatile.initial_source" && !own.empty()) continue;
-    if (auto *key = schema::find(own, name)) {
+    auto *key = name.starts_with("rsync.") ? schema::find(keys, name) : schema::find(own, name);
+    if (key) {
       if (!base::is_one_line(value)) fail(ErrorCode::invalid_argument, "config key {}: the value must be one line", base::quoted(name));
       if (auto broken = key->check && !value.empty() ? key->check(value) : std::string(); !broken.empty())
         fail(ErrorCode::invalid_argument, "config key {}, value {}: {}", name, base::quoted(value), broken);

@@ -127,7 +127,7 @@ db::VolumeFull CustomVolumes::volume(const std::string &pool, const std::string 
   return *v;
 }
 
-storage::Place CustomVolumes::place(const VolumeName &n) { return {pools_.driver(n.pool), custom_ref(n.project, n.name)}; }
+storage::Place CustomVolumes::place(const VolumeName &n) { return {pools_.driver(n.pool), custom_ref(n.project, n.name), pools_.copy_rate(n.pool)}; }
 
 void CustomVolumes::must_be_new(const VolumeName &n, const char *doing) {
   check_name(n.name);

@@ -10,6 +10,7 @@
 #include "base/names.hpp"
 #include "base/time.hpp"
 #include "db/volumes.hpp"
+#include "storage/config.hpp"
 
 namespace incus::storage {
 
@@ -92,6 +93,12 @@ std::string Pools::directory(const std::string &pool) {
   auto rows = db::pools(ctx_.global, pool);
   if (rows.empty()) base::fail(ErrorCode::not_found, "storage pool {} not found", base::quoted(pool));
   return ctx_.directory.empty() ? "" : context(pool, driver_info(rows[0].driver), rows[0].config).directory;
+}
+
+std::uint64_t Pools::copy_rate(const std::string &pool) {
+  for (auto &row : db::pools(ctx_.global, pool))
+    if (auto it = row.config.find("rsync.bwlimit"); it != row.config.end()) return parse_rate(it->second).value_or(0);
+  return 0;
 }
 
 StoragePoolInfo Pools::to_info(const db::PoolRow &row) {

@@ -43,6 +43,8 @@ public:
   void adopt(const std::string &name, const std::string &driver, const std::string &description, Config config);
   /// The pool's directory; empty in memory.
   std::string directory(const std::string &pool);
+  /// Bytes a second that are copied from a pool to others at most; 0: as fast as it goes.
+  std::uint64_t copy_rate(const std::string &pool);
   std::vector<std::string> driver_names() const;
   /// Makes the pool "default" and gives the default profile a root disk on it, when the host has no pool at all.
   void ensure_default();

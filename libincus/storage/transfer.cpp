@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/transfer.hpp"
 
+#include <algorithm>
+#include <chrono>
 #include <map>
+#include <thread>
 
 #include "base/error.hpp"
 #include "base/names.hpp"
@@ -14,23 +17,37 @@ SnapshotOps &snapshots_of(const Place &place) {
   return *ops;
 }
 
+Progress paced(const Progress &progress, std::uint64_t rate) {
+  if (rate == 0) return progress;
+  using Clock = std::chrono::steady_clock;
+  return [progress, rate, begin = Clock::now()](std::uint64_t done, std::uint64_t total) {
+    auto due = begin + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(static_cast<double>(done) / static_cast<double>(rate)));
+    for (;;) {
+      if (progress) progress(done, total); // throws when it is cancelled
+      auto now = Clock::now();
+      if (now >= due) return;
+      std::this_thread::sleep_for(std::min<Clock::duration>(due - now, std::chrono::milliseconds(100)));
+    }
+  };
+}
+
 void copy_volume(const Place &to, const Place &from, const std::optional<std::string> &snapshot, const Progress &progress) {
   if (to.driver == from.driver) return to.driver->create_copy(to.volume, from.volume, snapshot, progress);
   auto content = from.driver->open_content(from.volume, snapshot);
-  to.driver->create_from_content(to.volume, *content, progress);
+  to.driver->create_from_content(to.volume, *content, paced(progress, from.rate));
 }
 
 void copy_snapshot(const Place &to, const Place &from, const std::string &snapshot, const Progress &progress) {
   if (to.driver == from.driver) return snapshots_of(to).copy(to.volume, from.volume, snapshot, progress);
   auto content = from.driver->open_content(from.volume, snapshot);
-  snapshots_of(to).create_from_content(to.volume, snapshot, *content, progress);
+  snapshots_of(to).create_from_content(to.volume, snapshot, *content, paced(progress, from.rate));
 }
 
 void prepare_refresh(const Place &to, const Place &from, const std::optional<std::string> &snapshot, const Progress &progress) {
   auto &ops = snapshots_of(to);
   if (to.driver == from.driver) return ops.refresh_prepare(to.volume, from.volume, snapshot, progress);
   auto content = from.driver->open_content(from.volume, snapshot);
-  ops.refresh_prepare(to.volume, *content, progress);
+  ops.refresh_prepare(to.volume, *content, paced(progress, from.rate));
 }
 
 SnapshotChanges compare_snapshots(const std::vector<SnapshotMark> &source, const std::vector<SnapshotMark> &target, bool exclude_older) {

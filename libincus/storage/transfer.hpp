@@ -8,7 +8,11 @@ namespace incus::storage {
 struct Place {
   std::shared_ptr<Driver> driver;
   VolumeRef volume;
+  std::uint64_t rate = 0; ///< bytes a second that are read of it for another pool at most; 0: as fast as it goes
 };
+
+/// Reports as `progress` does, and holds up who reports until no more than `rate` bytes a second have been copied.
+Progress paced(const Progress &progress, std::uint64_t rate);
 
 /// A new volume from another, or from a snapshot of it; snapshots do not come along.
 void copy_volume(const Place &to, const Place &from, const std::optional<std::string> &snapshot, const Progress &progress);

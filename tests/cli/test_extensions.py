@@ -134,6 +134,7 @@ SHOWN: dict[str, tuple[str, str]] = {
     "storage_api_volume_rename": ("volumes: of a user's own", r"rename|POST"),
     "storage_api_volume_snapshots": ("volumes: of a user's own", r"snapshots"),
     "storage_initial_owner": ("volumes: configuration", r"initial\.uid"),
+    "storage_rsync_bwlimit": ("volumes: copied within a pool and to another, with snapshots and without, from one and to another project", r"rsync\.bwlimit"),
     "storage_unmapped": ("devices: custom volumes", r"security\.unmapped"),
     "storage_volume_project_move": ("volumes: copied within a pool and to another, with snapshots and without, from one and to another project", r'"project":"default"'),
     "storage_volume_state": ("volumes: of an instance", r"/state|usage"),

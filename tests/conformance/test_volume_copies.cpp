@@ -95,7 +95,8 @@ TEST_CASE("volume snapshots: what they keep, and restored") {
 
 TEST_CASE("volumes: copied within a pool and to another, with snapshots and without, from one and to another project") {
   World w;
-  w.host.create_storage_pool({"p2", "dir", "", {}});
+  w.host.create_storage_pool({"p2", "dir", "", {{"rsync.bwlimit", "100m"}}});
+  REFUSED(invalid_argument, "rsync.bwlimit", w.host.create_storage_pool({"p3", "dir", "", {{"rsync.bwlimit", "fast"}}}));
   w.host.request("POST", volumes, R"({"name":"v1","description":"data","config":{"user.a":"s0"}})");
   put(w, "default", "v1", "echo one > a");
   run(w.host, "POST", volumes + "/v1/snapshots", "{}");

@@ -4,7 +4,9 @@
 
 #include "../support/trees.hpp"
 #include "base/error.hpp"
+#include "storage/config.hpp"
 #include "storage/driver.hpp"
+#include "storage/transfer.hpp"
 
 using namespace incus;
 using namespace incus::test;
@@ -40,8 +42,13 @@ TEST_CASE("pool configuration") {
   CHECK(refusal({}) == "");
   CHECK(refusal({{"user.note", "two\nlines"}}) == "");
   CHECK(refusal({{"source", tmp.path}}) == "");
-  for (auto key : {"rsync.bwlimit", "size", "user.", "sourc", ""}) CHECK(refusal({{key, "1"}}).find("not known") != std::string::npos);
-  CHECK(refusal({{"rsync.bwlimit", "1"}}).find("\"rsync.bwlimit\"") != std::string::npos);
+  for (auto key : {"rsync.speed", "size", "user.", "sourc", ""}) CHECK(refusal({{key, "1"}}).find("not known") != std::string::npos);
+  CHECK(refusal({{"rsync.speed", "1"}}).find("\"rsync.speed\"") != std::string::npos);
+  for (auto *good : {"0", "1024", "10k", "3M", "1g"}) CHECK(refusal({{"rsync.bwlimit", good}}) == "");
+  for (auto *bad : {"-1", "fast", "1mb", "1 m", "m", "99999999999"}) CHECK(refusal({{"rsync.bwlimit", bad}}).find("rsync.bwlimit") != std::string::npos);
+  CHECK(storage::parse_rate("") == 0);
+  CHECK(storage::parse_rate("3") == 3072);
+  CHECK(storage::parse_rate("2m") == 2u << 20);
   CHECK(refusal({{"source", "relative"}}).find("absolute") != std::string::npos);
   CHECK(refusal({{"source", "/"}}).find("root directory") != std::string::npos);
   CHECK(refusal({{"source", tmp.path + "/../../../../../../../.."}}).find("root directory") != std::string::npos);
@@ -53,6 +60,19 @@ TEST_CASE("pool configuration") {
   CHECK(refusal({{"source", tmp.path + "/pool/containers/c1"}}).find("storage pool") != std::string::npos);
   must(::symlink("pool/custom", (tmp.path + "/link").c_str()) == 0, "symlink");
   CHECK(refusal({{"source", tmp.path + "/link"}}).find("storage pool") != std::string::npos);
+}
+
+TEST_CASE("copies between pools keep to a rate") {
+  using Clock = std::chrono::steady_clock;
+  int calls = 0;
+  auto at_most = storage::paced([&](std::uint64_t, std::uint64_t) { calls++; }, 1 << 20);
+  auto begin = Clock::now();
+  at_most(0, 0);
+  at_most((1 << 20) / 4, 0);
+  CHECK(Clock::now() - begin >= std::chrono::milliseconds(250));
+  CHECK(calls >= 3); // also while it waits: it can be cancelled there
+  auto cancelled = storage::paced([](std::uint64_t, std::uint64_t) { throw Error(ErrorCode::cancelled, "cancelled"); }, 1);
+  CHECK_THROWS_AS(cancelled(std::uint64_t(1) << 40, 0), Error);
 }
 
 TEST_CASE("names of volumes are single components") {

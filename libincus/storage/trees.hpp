@@ -106,7 +106,8 @@ protected:
   void copy_custom(int from, int to, const Progress &progress, int earlier = -1);
   void fill_from_content(int dirfd, const Content &content, const Progress &progress);
   /// The next root, or content, beside the present one.
-  void prepare_root(const VolumeRef &vol, int from, const std::function<std::string(const std::string &file)> &file, const Progress &progress, bool refresh);
+  /// `beside`: the directory that has the source's metadata.yaml and templates/.
+  void prepare_root(const VolumeRef &vol, int from, int beside, const std::function<std::string(const std::string &file)> &file, const Progress &progress, bool refresh);
   void prepare_whole(const VolumeRef &vol, int from, const Progress &progress, bool refresh);
   base::Fd open_snapshot(const VolumeRef &vol, const std::string &snapshot) const;
   /// What `volume()` and all others look into is there; throws unavailable.

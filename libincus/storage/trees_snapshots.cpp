@@ -2,12 +2,13 @@
 // Snapshots of the drivers that keep trees: whole copies of the root (which share blocks where the file system can).
 //
 // A restore makes ROOT.restore beside ROOT, with FILE.restore for each small file that belongs to the root (empty: the snapshot has none). The
-// rename to ROOT.restore comes last, so what is there is whole. The commit renames ROOT to ROOT.old and ROOT.restore to ROOT, then the
-// files, then removes ROOT.old: from every state in between, the same steps lead to the end.
+// rename to ROOT.restore comes last, so what is there is whole; metadata.yaml and templates/ wait in beside.restore. The commit renames ROOT to ROOT.old
+// and ROOT.restore to ROOT, then the files and what was in beside.restore, then removes ROOT.old: from every state in between, the same steps lead to the end.
 #include "storage/trees.hpp"
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -201,7 +202,47 @@ std::uint64_t TreeDriver::usage(const VolumeRef &vol, const std::string &snapsho
   return sys::tree_usage(open_snapshot(vol, snapshot).get(), root_name()).bytes;
 }
 
-void TreeDriver::prepare_root(const VolumeRef &vol, int from, const std::function<std::string(const std::string &file)> &file, const Progress &progress, bool refresh) {
+namespace {
+constexpr const char *beside_ready = "beside.restore", *beside_fresh = "beside.restore~new";
+constexpr const char *beside_names[] = {"metadata.yaml", "templates"};
+
+/// What goes with a root and is not its driver's: copied into one directory, which commit_beside() puts in place.
+void prepare_beside(int dirfd, int from) {
+  {
+    FaultScope fault("remove old restore");
+    sys::remove_tree(dirfd, beside_ready);
+    sys::remove_tree(dirfd, beside_fresh);
+  }
+  FaultScope fault("prepare what is beside the root");
+  Fd target = sys::make_directory(dirfd, beside_fresh, 0700);
+  sys::CopyOptions options;
+  options.only = [](const char *name) { return std::any_of(std::begin(beside_names), std::end(beside_names), [&](auto *n) { return std::strcmp(n, name) == 0; }); };
+  sys::copy_tree(from, target.get(), options);
+  // Told apart from what is in place already, when the commit is repeated.
+  for (auto *name : beside_names)
+    if (!sys::exists_at(target.get(), name)) sys::make_directory(target.get(), std::string(name) + ".none", 0700);
+  sys::sync_tree(target.get());
+  sys::rename_at(dirfd, beside_fresh, dirfd, beside_ready);
+}
+
+/// Idempotent.
+void commit_beside(int dirfd) {
+  if (!sys::exists_at(dirfd, beside_ready)) return;
+  Fd ready = sys::open_child(dirfd, beside_ready);
+  for (std::string name : beside_names) {
+    bool there = sys::exists_at(ready.get(), name);
+    if (!there && !sys::exists_at(ready.get(), name + ".none")) continue;
+    FaultScope fault("put what is beside the root in place");
+    sys::remove_tree(dirfd, name);
+    if (there) sys::rename_at(ready.get(), name, dirfd, name);
+  }
+  sys::sync_directory(dirfd);
+  FaultScope fault("remove restored files");
+  sys::remove_tree(dirfd, beside_ready);
+}
+} // namespace
+
+void TreeDriver::prepare_root(const VolumeRef &vol, int from, int beside, const std::function<std::string(const std::string &file)> &file, const Progress &progress, bool refresh) {
   Fd dir = volume(vol);
   std::string root = root_name(), fresh = root + ".restore~new", ready = root + ".restore";
   {
@@ -221,6 +262,7 @@ void TreeDriver::prepare_root(const VolumeRef &vol, int from, const std::functio
       FaultScope fault("write restore file");
       sys::atomic_write(dir.get(), name + ".restore", file(name), 0600);
     }
+    prepare_beside(dir.get(), beside);
     sys::sync_tree(target.get());
     FaultScope fault("publish restore");
     sys::rename_at(dir.get(), fresh, dir.get(), ready);
@@ -253,7 +295,7 @@ void TreeDriver::restore_prepare(const VolumeRef &vol, const std::string &snapsh
     Fd from = open_snapshot(vol, snapshot);
     if (whole(vol.type)) return prepare_whole(vol, from.get(), progress, false);
     Fd source = sys::open_child(from.get(), root_name());
-    prepare_root(vol, source.get(), [&](auto &file) { return sys::read_file_if_exists(from.get(), file).value_or(""); }, progress, false);
+    prepare_root(vol, source.get(), from.get(), [&](auto &file) { return sys::read_file_if_exists(from.get(), file).value_or(""); }, progress, false);
   });
 }
 
@@ -264,7 +306,7 @@ void TreeDriver::refresh_prepare(const VolumeRef &vol, const VolumeRef &source, 
     Fd from = snapshot ? open_snapshot(source, *snapshot) : volume(source);
     if (whole(vol.type)) return prepare_whole(vol, from.get(), progress, true);
     Fd root = sys::open_child(from.get(), root_name());
-    prepare_root(vol, root.get(), [&](auto &file) { return sys::read_file_if_exists(from.get(), file).value_or(""); }, progress, true);
+    prepare_root(vol, root.get(), from.get(), [&](auto &file) { return sys::read_file_if_exists(from.get(), file).value_or(""); }, progress, true);
   });
 }
 
@@ -284,7 +326,7 @@ void TreeDriver::refresh_prepare(const VolumeRef &vol, const Content &content, c
         finish_root(dir);
       });
     }
-    prepare_root(vol, content.root, [&](auto &file) { return root_file(file, content); }, progress, true);
+    prepare_root(vol, content.root, content.directory, [&](auto &file) { return root_file(file, content); }, progress, true);
   });
 }
 
@@ -317,6 +359,7 @@ void TreeDriver::restore_commit(const VolumeRef &vol) {
         remove_name(dir.get(), from);
       }
     }
+    commit_beside(dir.get());
     finish_root(dir.get());
     sys::sync_directory(dir.get());
     {
@@ -341,6 +384,8 @@ void TreeDriver::restore_abandon(const VolumeRef &vol) {
     FaultScope fault("remove restored root");
     sys::remove_tree(dir.get(), root + ".restore");
     sys::remove_tree(dir.get(), root + ".restore~new");
+    sys::remove_tree(dir.get(), beside_ready);
+    sys::remove_tree(dir.get(), beside_fresh);
     for (auto &file : root_files()) {
       remove_name(dir.get(), file + ".restore");
       remove_name(dir.get(), file + ".restore~tmp");

@@ -127,7 +127,7 @@ SHOWN: dict[str, tuple[str, str]] = {
     "snapshot_expiry": ("snapshots: expiry", r"expir"),
     "snapshot_expiry_creation": ("snapshots: expiry", r"expires_at"),
     "snapshot_scheduling": ("schedule: its minutes", r"schedule_due"),
-    "snapshots_schedule_aliases": ("schedule: what is one", r"@daily|@hourly"),
+    "snapshot_schedule_aliases": ("schedule: what is one", r"@daily|@hourly"),
     "storage": ("pools: from creation to deletion", r"pool"),
     "storage_api_local_volume_handling": ("volumes: copied within a pool and to another, with snapshots and without, from one and to another project", r'"type":"copy"'),
     "storage_api_project": ("a project without volumes of its own uses those of the default one", r"project"),

@@ -210,6 +210,61 @@ TEST_CASE("instances: metadata and templates") {
   CHECK(ask(w.host, "GET", "/1.0/instances/none/metadata/templates").as_array().empty());
 }
 
+TEST_CASE("instances: metadata and templates come back with a snapshot, and with a refresh") {
+  World w;
+  if (!real()) {
+    MESSAGE("instances in memory have no files");
+    return;
+  }
+  auto c = w.make("c1");
+  const std::string url = "/1.0/instances/c1/metadata", templates = url + "/templates";
+  auto edition = [&](const std::string &of) {
+    auto properties = ask(w.host, "GET", "/1.0/instances/" + of + "/metadata").at("properties").as_object();
+    return properties.contains("edition") ? text(properties.at("edition")) : "none";
+  };
+  c.create_snapshot({"bare"}).wait();
+  ask(w.host, "PATCH", url, R"({"properties":{"edition":"1"}})");
+  send(w.host, templates + "?path=a.tpl", "first");
+  c.create_snapshot({"s1"}).wait();
+  ask(w.host, "PATCH", url, R"({"properties":{"edition":"2"}})");
+  send(w.host, templates + "?path=a.tpl", "second");
+  send(w.host, templates + "?path=b.tpl", "more");
+
+  c.restore("s1").wait();
+  CHECK(edition("c1") == "1");
+  CHECK(bytes(w.host, templates + "?path=a.tpl") == "first");
+  CHECK(ask(w.host, "GET", templates).as_array().size() == 1);
+  c.restore("bare").wait();
+  CHECK(edition("c1") == "none");
+  CHECK(ask(w.host, "GET", templates).as_array().empty());
+
+  // A copy that is brought up to date, from this pool and from another.
+  w.host.create_storage_pool({"p2", "dir", "", {}});
+  for (std::string pool : {"default", "p2"}) {
+    InstanceCreate r;
+    r.name = "of-" + pool;
+    r.source.type = "copy";
+    r.source.source = "c1";
+    r.source.instance_only = true;
+    r.devices = {{"root", {{"type", "disk"}, {"path", "/"}, {"pool", pool}}}};
+    w.host.create_instance(r).wait();
+  }
+  c.restore("s1").wait();
+  for (std::string copy : {"of-default", "of-p2"}) {
+    CHECK(edition(copy) == "none");
+    RawCall call;
+    call.method = "POST";
+    call.path = "/1.0/instances";
+    call.body = R"({"name":")" + copy + R"(","source":{"type":"copy","source":"c1","instance_only":true,"refresh":true}})";
+    w.host.call(call).operation->wait();
+    CHECK(edition(copy) == "1");
+    CHECK(bytes(w.host, "/1.0/instances/" + copy + "/metadata/templates?path=a.tpl") == "first");
+    w.host.instance(copy).remove().wait();
+  }
+  w.host.storage_pool("p2").remove();
+  if (!official()) CHECK(json::parse(suite::check(w.host)).at("problems").as_array().empty());
+}
+
 TEST_CASE("instances: links in the place of metadata and templates") {
   World w;
   if (!real()) {

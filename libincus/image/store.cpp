@@ -249,6 +249,10 @@ void Store::settle(const db::ImageRow &row, const std::optional<ImageOrigin> &or
 void Store::drop_unused(const std::string &fingerprint) {
   if (db::have_image(ctx_.global, fingerprint)) return;
   for (auto &pool : db::pools(ctx_.global)) {
+    bool has = false;
+    for (auto &v : db::volumes(ctx_.global, pool.name)) has = has || (v.type == 1 && v.name == fingerprint);
+    if (!has && !ctx_.pools.available(pool.name)) continue;
+    if (has) ctx_.pools.driver(pool.name)->open(); // else the row stays, for the next open
     ctx_.global.transaction([&] { db::delete_volume(ctx_.global, pool.name, "default", fingerprint, 1); });
     ctx_.pools.driver(pool.name)->remove_volume({storage::VolumeType::image, fingerprint});
   }

@@ -188,6 +188,7 @@ void Manager::remove_claimed(const db::InstanceRow &r) {
   std::string pool;
   for (auto &v : db::volumes(ctx_.global))
     if (v.type == 0 && v.project == r.project && v.name == r.name) pool = v.pool;
+  if (!pool.empty()) ctx_.pools.driver(pool)->open(); // one whose disk is gone keeps its rows
   Files::Hold no_sessions(files_, r.id);
   db::Intent intent(ctx_.journal, "instance.remove", where(r, pool));
   ctx_.global.transaction([&] {

@@ -109,6 +109,7 @@ void Manager::snapshot_claimed(const std::string &project, const std::string &na
   auto r = row(project, name);
   auto root = root_of(r, expand(r));
   auto &ops = ops_of(*root.driver, root.pool);
+  root.driver->open();
   db::Intent intent(ctx_.journal, "snapshot", {{"id", r.id}, {"store", root.volume.name}, {"pool", root.pool}, {"snapshot", snapshot}});
   ops.create(root.volume, snapshot, [&](std::uint64_t done, std::uint64_t total) { report("copy", done, total); });
   db::SnapshotRow s;
@@ -191,6 +192,7 @@ void Manager::remove_snapshot_claimed(const std::string &project, const std::str
   auto s = db::snapshot(ctx_.global, r.id, snapshot);
   if (!s) base::fail(ErrorCode::not_found, "snapshot {} of instance {} not found", base::quoted(snapshot), base::quoted(name));
   auto root = root_of(r, expand(r));
+  root.driver->open();
   db::Intent intent(ctx_.journal, "snapshot", {{"id", r.id}, {"store", root.volume.name}, {"pool", root.pool}, {"snapshot", snapshot}});
   ctx_.global.transaction([&] { db::delete_snapshot(ctx_.global, s->id); });
   ops_of(*root.driver, root.pool).remove(root.volume, snapshot);

@@ -177,6 +177,7 @@ void CustomVolumes::remove(const std::string &pool, const std::string &project, 
   VolumeName n{pool, project, name};
   Hold hold(*this, {n});
   volume(pool, project, name);
+  pools_.driver(pool)->open(); // one whose disk is gone keeps its rows
   db::Intent intent(journal_, "volume", journal_entry(n));
   global_.transaction([&] { db::delete_volume(global_, pool, project, name, custom_volume_type); });
   recover(intent.data());

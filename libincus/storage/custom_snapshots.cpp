@@ -51,6 +51,7 @@ void CustomVolumes::create_snapshot(const db::VolumeFull &v, const std::string &
   Hold hold(*this, {name_of(v)});
   auto now = volume(v.pool, v.project, v.name);
   snapshot_name(now, name);
+  pools_.driver(v.pool)->open();
   db::Intent intent(journal_, "volume.snapshot", entry(v, name));
   snapshots(v.pool).create(ref(v), name, {});
   db::VolumeSnapshotRow s;
@@ -78,6 +79,7 @@ void CustomVolumes::remove_snapshot(const db::VolumeFull &v, const std::string &
 
 void CustomVolumes::remove_snapshot_held(const db::VolumeFull &v, const std::string &name) {
   auto s = snapshot(v, name);
+  pools_.driver(v.pool)->open();
   db::Intent intent(journal_, "volume.snapshot", entry(v, name));
   global_.transaction([&] { db::delete_volume_snapshot(global_, s.id); });
   recover_snapshot(intent.data());

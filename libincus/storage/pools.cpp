@@ -46,6 +46,15 @@ DriverContext Pools::context(const std::string &name, const DriverInfo &info, Co
   return c;
 }
 
+bool Pools::available(const std::string &pool) {
+  try {
+    driver(pool)->open();
+    return true;
+  } catch (const Error &e) {
+    return e.code() != ErrorCode::unavailable;
+  }
+}
+
 void Pools::open_all() {
   for (auto &row : db::pools(ctx_.global)) {
     try {
@@ -109,11 +118,7 @@ StoragePoolInfo Pools::to_info(const db::PoolRow &row) {
   i.name = row.name;
   i.driver = row.driver;
   i.status = row.state == 1 ? "Created" : "Pending";
-  try {
-    driver(row.name)->open();
-  } catch (const std::exception &) {
-    i.status = "Unavailable"; // what is done on it says why
-  }
+  if (row.state == 1 && !available(row.name)) i.status = "Unavailable"; // what is done on it says why
   i.locations = {"none"};
   for (auto &v : db::volumes(ctx_.global, row.name)) {
     auto suffix = v.project == "default" ? "" : "?project=" + v.project;

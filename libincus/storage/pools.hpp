@@ -48,6 +48,8 @@ public:
   std::vector<std::string> driver_names() const;
   /// Makes the pool "default" and gives the default profile a root disk on it, when the host has no pool at all.
   void ensure_default();
+  /// Whether its storage is there.
+  bool available(const std::string &pool);
   /// Puts the storage of all pools where it belongs, as far as it is there; close_all() takes it away.
   void open_all();
   void close_all();

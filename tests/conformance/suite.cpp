@@ -86,6 +86,11 @@ Host fresh() {
   return reopen(uri);
 }
 
+std::filesystem::path pool_directory(Host &host, const std::string &pool) {
+  std::filesystem::path source = host.storage_pool(pool).info().config.at("source");
+  return std::filesystem::is_directory(source) ? source : source.parent_path().parent_path() / "storage-pools" / pool; // of a loop file
+}
+
 std::string check(Host &host) {
   auto it = state().sockets.find(host.uri());
   return it == state().sockets.end() ? host.request("GET", "/internal/check") : Host::open(it->second).request("GET", "/internal/check");

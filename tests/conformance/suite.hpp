@@ -33,6 +33,8 @@ std::vector<std::string> not_run();
 Host fresh();
 /// Opens what `fresh` (or the shared host) has open or had open, by its URI.
 Host reopen(const std::string &uri);
+/// Where the pool is mounted or lies, on the machine of the tests.
+std::filesystem::path pool_directory(Host &host, const std::string &pool);
 /// The answer of GET /internal/check, which a daemon gives over its unix socket alone.
 std::string check(Host &host);
 /// A private directory for files of the test, removed at the end of the run.

@@ -274,9 +274,7 @@ TEST_CASE("instances: links in the place of metadata and templates") {
   namespace fs = std::filesystem;
   w.make("c1");
   // As an image could plant them; the tests run on the machine that holds the pool.
-  fs::path pool = w.host.storage_pool("default").info().config.at("source");
-  if (!fs::is_directory(pool)) pool = pool.parent_path().parent_path() / "storage-pools/default"; // of a loop file
-  fs::path volume = pool / "containers/c1", outside = scratch() + "/outside";
+  fs::path volume = pool_directory(w.host, "default") / "containers/c1", outside = scratch() + "/outside";
   auto fill = [&](const fs::path &p, const std::string &content) {
     if (FILE *f = std::fopen(p.c_str(), "w")) {
       std::fwrite(content.data(), 1, content.size(), f);

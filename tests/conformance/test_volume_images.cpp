@@ -49,11 +49,7 @@ void import_medium(Host &h, const std::string &pool, const std::string &name, co
 
 /// The file that a volume is on a pool of directories; empty where there is none to look at.
 fs::path file(Host &h, const std::string &pool, const std::string &volume, const char *name = "root.img") {
-  if (!real()) return {};
-  fs::path source = h.storage_pool(pool).info().config.at("source");
-  // A loop file is at its place in the state directory.
-  if (source.parent_path().filename() == "disks") source = source.parent_path().parent_path() / "storage-pools" / pool;
-  return source / "custom" / ("default_" + volume) / name;
+  return real() ? pool_directory(h, pool) / "custom" / ("default_" + volume) / name : fs::path();
 }
 void has(const fs::path &path, std::uint64_t size, const std::string &start) {
   if (path.empty()) return;

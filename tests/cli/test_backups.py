@@ -266,10 +266,12 @@ def test_pool_that_is_gone(daemon: Daemon, ours: Client, tmp_path: Path) -> None
     ours("delete", "c1")
 
     def pool_of_c1() -> str:
-        expanded: str = query(ours, "/1.0/instances/c1")["expanded_devices"]["root"]["pool"]
-        assert query(ours, f"/1.0/storage-pools/{expanded}/volumes/container/c1/snapshots") == [f"/1.0/storage-pools/{expanded}/volumes/container/c1/snapshots/s0"]
+        instance = query(ours, "/1.0/instances/c1")
+        assert isinstance(instance, dict)
+        pool: str = instance["expanded_devices"]["root"]["pool"]
+        assert query(ours, f"/1.0/storage-pools/{pool}/volumes/container/c1/snapshots") == [f"/1.0/storage-pools/{pool}/volumes/container/c1/snapshots/s0"]
         ours("delete", "c1")
-        return expanded
+        return pool
 
     ours("import", file)
     assert pool_of_c1() == "first"

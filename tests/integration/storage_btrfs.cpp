@@ -349,3 +349,44 @@ TEST_CASE("a pool that is killed while it is made or removed leaves nothing, or 
     if (there) CHECK(s.host->storage_pool("p").info().status == "Created");
   }
 }
+
+TEST_CASE("a transient host leaves no mount and no loop device, killed or closed") {
+  for (bool kill : {false, true}) {
+    CAPTURE(kill);
+    own_mounts();
+    TempDir tmp;
+    ::chmod(tmp.path.c_str(), 0711);
+    auto path = tmp.path + "/state";
+    int ends[2];
+    REQUIRE(::pipe(ends) == 0);
+    pid_t child = ::fork();
+    if (child == 0) {
+      ::close(ends[0]);
+      try {
+        OpenOptions o;
+        o.auto_destroy = o.remove_directory = true;
+        auto h = Host::open("embed://" + path, o);
+        StoragePoolCreate r;
+        r.name = "p";
+        r.driver = "btrfs";
+        r.config = {{"size", "200MiB"}};
+        h.create_storage_pool(r);
+        if (::write(ends[1], "x", 1) != 1) ::_exit(2);
+        if (kill) ::pause();
+      } catch (const std::exception &e) {
+        std::fprintf(stderr, "%s\n", e.what());
+        ::_exit(1);
+      }
+      ::_exit(0);
+    }
+    ::close(ends[1]);
+    char c = 0;
+    CHECK(::read(ends[0], &c, 1) == 1);
+    ::close(ends[0]);
+    if (kill) ::kill(child, SIGKILL);
+    ::waitpid(child, nullptr, 0);
+    for (int waited = 0; waited < 30000 && fs::exists(path); waited += 10) ::usleep(10000);
+    CHECK(!fs::exists(path));
+    CHECK(sys::mounted_device(path + "/storage-pools/p").empty());
+  }
+}

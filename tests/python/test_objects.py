@@ -225,6 +225,25 @@ def test_volumes(host: incus.Host) -> None:
     other.delete()
 
 
+def test_moves_and_expiries(host: incus.Host) -> None:
+    c = host.instances.create("c1", image="pytest")
+    other = host.storage_pools.create("other", "dir")
+    moved = c.move("c2", pool="other")
+    assert moved.name == "c2" and moved.info().expanded_devices["root"]["pool"] == "other"
+    with pytest.raises(incus.NotFound):
+        c.info()
+    moved.move("c3").delete()
+    volume = other.create_volume("data")
+    volume.create_snapshot("s0")
+    when = datetime(2040, 1, 2, tzinfo=timezone.utc)
+    volume.set_snapshot_expiry("s0", when)
+    assert volume.snapshots()[0].expires_at == when
+    volume.set_snapshot_expiry("s0", None)
+    assert volume.snapshots()[0].expires_at is None
+    volume.delete()
+    other.delete()
+
+
 def test_profiles_pools_and_projects(host: incus.Host) -> None:
     profile = host.profiles.create("limits", config={"limits.memory": "256MiB"}, description="small")
     try:

@@ -261,6 +261,15 @@ class Instance:
         _finish(self._scope.session.begin("POST", self._path, {"name": new_name}, query=self._scope.query), True)
         self._name = new_name
 
+    def move(self, name: str = "", *, pool: str = "", project: str = "", instance_only: bool = False) -> Instance:
+        """Moves it, while it is stopped, to another name, pool or project (POST /1.0/instances/{name}), with its snapshots unless `instance_only`;
+        returns it where it is now. Conflict while it runs, AlreadyExists, NotFound (pool, project)."""
+        body: Dict[str, Any] = {"name": name or self._name}
+        if pool or project or instance_only:
+            body.update(migration=True, pool=pool, project=project, instance_only=instance_only)
+        _finish(self._scope.session.begin("POST", self._path, body, query=self._scope.query), True)
+        return Instance(Scope(self._scope.session, project or self._scope.project), body["name"])
+
     @overload
     def restore(self, snapshot: Union[str, Snapshot]) -> None: ...
     @overload

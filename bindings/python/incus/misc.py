@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, Dict, List, Mapping, Optional
 
 from ._session import Scope, Session, part
-from .records import ProfileInfo, ProjectInfo, StoragePoolInfo, StoragePoolResources, StorageVolumeInfo, StorageVolumeSnapshotInfo
+from .records import ProfileInfo, ProjectInfo, StoragePoolInfo, StoragePoolResources, StorageVolumeInfo, StorageVolumeSnapshotInfo, format_time
 
 
 class Profile:
@@ -173,6 +174,10 @@ class StorageVolume:
     def restore(self, snapshot: str) -> None:
         """Puts its content back to a snapshot; configuration stays. Refused while a running instance uses it."""
         self._wait("PUT", self._path, {"restore": snapshot})
+
+    def set_snapshot_expiry(self, snapshot: str, when: Optional[datetime]) -> None:
+        """When a snapshot is to be deleted (PATCH .../snapshots/{snapshot}); None: never."""
+        self._wait("PATCH", f"{self._path}/snapshots/{part(snapshot)}", {"expires_at": format_time(when) or "0001-01-01T00:00:00Z"})
 
     def rename_snapshot(self, snapshot: str, name: str) -> None:
         """Renames a snapshot."""

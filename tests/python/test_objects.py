@@ -232,6 +232,10 @@ def test_moves_and_expiries(host: incus.Host) -> None:
     assert moved.name == "c2" and moved.info().expanded_devices["root"]["pool"] == "other"
     with pytest.raises(incus.NotFound):
         c.info()
+    copy = host.instances.copy(moved, "c4")
+    moved.snapshots.create("s0")
+    assert [x.name for x in host.instances.copy(moved, "c4", refresh=True).snapshots.list()] == ["s0"]
+    copy.delete()
     moved.move("c3").delete()
     volume = other.create_volume("data")
     volume.create_snapshot("s0")

@@ -491,13 +491,19 @@ class Instances:
         found = self._scope.session.get(f"/1.0/images/{part(name)}", self._scope.query)
         return {"type": "image", "fingerprint": found["fingerprint"]}
 
-    def copy(self, source: Union[str, Instance, Snapshot], name: str = "", *, instance_only: bool = False) -> Instance:
-        """Copies an instance (with its snapshots unless `instance_only`) or a snapshot, given as object, "NAME" or "NAME/SNAPSHOT"."""
+    def copy(
+        self, source: Union[str, Instance, Snapshot], name: str = "", *, instance_only: bool = False, refresh: bool = False, exclude_older: bool = False
+    ) -> Instance:
+        """Copies an instance (with its snapshots unless `instance_only`) or a snapshot, given as object, "NAME" or "NAME/SNAPSHOT".
+
+        `refresh` brings disk and snapshots of a stopped copy that is there up to date; its configuration stays. `exclude_older` leaves out the
+        source's snapshots from before the newest that both have."""
         if isinstance(source, Snapshot):
             source = f"{source._instance}/{source.name}"
         elif isinstance(source, Instance):
             source = source.name
-        request = {"name": name, "source": {"type": "copy", "source": source, "instance_only": instance_only}}
+        how = {"type": "copy", "source": source, "instance_only": instance_only, "refresh": refresh, "refresh_exclude_older": exclude_older}
+        request = {"name": name, "source": how}
         done = Operation(self._scope.session.begin("POST", "/1.0/instances", request, query=self._scope.query)).wait()
         return Instance(self._scope, name or name_of(done.resources["instances"][0]))
 

@@ -245,6 +245,7 @@ TEST_CASE("devices: disks of a guest that runs") {
   CHECK(reads("/shared/file", "from the host\n"));
   w.host.create_storage_pool({"second", "dir", "", {}});
   REFUSED(invalid_argument, "root disk", c.patch({}, {{"root", {{"type", "disk"}, {"path", "/"}, {"pool", "second"}}}}));
+  REFUSED(invalid_argument, "root disk", c.patch({}, {{"root", {{"type", "disk"}, {"path", "/"}, {"pool", "nowhere"}}}}));
   // The same at its next start.
   c.stop(true).wait();
   c.start().wait();

@@ -29,8 +29,11 @@ std::vector<int> processes(const std::string &name) {
   std::vector<int> out;
   for (auto &e : std::filesystem::directory_iterator("/proc")) {
     auto pid = std::atoi(e.path().filename().c_str());
-    // One that ended is not there any more, whether or not init has reaped it.
-    if (pid > 0 && slurp(e.path() / "comm") == name + "\n" && slurp(e.path() / "stat").find(") Z ") == std::string::npos) out.push_back(pid);
+    if (pid <= 0 || slurp(e.path() / "comm") != name + "\n") continue;
+    // One that ended is not there any more, whether or not init has reaped it; but its first thread may end before others, which still hold its socket.
+    auto status = slurp(e.path() / "status");
+    bool ended = status.find("State:\tZ") != std::string::npos && status.find("Threads:\t1\n") != std::string::npos;
+    if (!status.empty() && !ended) out.push_back(pid);
   }
   return out;
 }

@@ -99,14 +99,18 @@ void wait_for_end(Server::Impl &server, const std::shared_ptr<api::OperationBack
   }
   if (!all->add(where, told)) return asio::post(where, [told] { (*told)(); });
   if (!fresh) return;
-  // The operation may outlive this server: it holds nothing of it.
-  auto ended = [&server, gate = server.gate, all, id] {
+  // The operation may outlive this server: it holds nothing of it, nor who waits, because their executors are the server's.
+  auto ended = [&server, gate = server.gate, id] {
     gate->run([&] {
+      std::shared_ptr<Waiters> who;
       {
         std::lock_guard lock(server.mutex);
-        server.waiters.erase(id);
+        if (auto it = server.waiters.find(id); it != server.waiters.end()) {
+          who = std::move(it->second);
+          server.waiters.erase(it);
+        }
       }
-      all->end();
+      if (who) who->end();
     });
   };
   if (op->on_end(ended)) return;

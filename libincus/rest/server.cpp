@@ -113,9 +113,11 @@ void Server::Impl::stop(std::chrono::milliseconds patience) {
   workers->stop();
   {
     std::map<std::string, std::shared_ptr<rest::LateStreams>> left;
+    std::map<std::string, std::shared_ptr<rest::Waiters>> waiting; // they go before the workers, whose executors they have
     {
       std::lock_guard lock(mutex);
       left.swap(late);
+      waiting.swap(waiters);
     }
     for (auto &[id, l] : left) l->abandon();
   }

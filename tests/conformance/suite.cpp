@@ -194,4 +194,31 @@ bool saw(EventListener &events, const std::string &action) {
   }
 }
 
+boost::json::value ask(Host &host, const std::string &path) { return ask(host, "GET", path); }
+boost::json::value ask(Host &host, const std::string &method, const std::string &path, const std::string &body) {
+  return boost::json::parse(host.request(method, path, body));
+}
+
+namespace {
+std::optional<Operation> begin(Host &host, const std::string &method, const std::string &path, const std::string &body) {
+  RawCall c;
+  c.method = method;
+  c.path = path;
+  c.body = body;
+  return host.call(c).operation;
+}
+} // namespace
+
+void run(Host &host, const std::string &method, const std::string &path, const std::string &body) {
+  if (auto operation = begin(host, method, path, body)) operation->wait();
+}
+
+OperationInfo finish(Host &host, const std::string &method, const std::string &path, const std::string &body) {
+  auto operation = begin(host, method, path, body);
+  REQUIRE(operation);
+  return operation->wait();
+}
+
+std::string text(const boost::json::value &value) { return std::string(value.as_string()); }
+
 } // namespace suite

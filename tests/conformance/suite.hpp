@@ -49,6 +49,15 @@ std::string architecture();
 std::string read_file(const std::string &path);
 std::string sha256(const std::string &path);
 
+// What tests ask for by the rows themselves.
+boost::json::value ask(Host &host, const std::string &path);
+boost::json::value ask(Host &host, const std::string &method, const std::string &path, const std::string &body = {});
+/// Waits where there is something to wait for.
+void run(Host &host, const std::string &method, const std::string &path, const std::string &body = {});
+/// Of rows that always begin an operation.
+OperationInfo finish(Host &host, const std::string &method, const std::string &path, const std::string &body = {});
+std::string text(const boost::json::value &value);
+
 /// What a call did: its error, or "no error".
 struct Attempt {
   ErrorCode code{};

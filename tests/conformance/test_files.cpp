@@ -121,7 +121,7 @@ std::string u32(unsigned v) {
   for (int i = 24; i >= 0; i -= 8) out += static_cast<char>(v >> i);
   return out;
 }
-std::string text(const std::string &s) { return u32(static_cast<unsigned>(s.size())) + s; }
+std::string sized(const std::string &s) { return u32(static_cast<unsigned>(s.size())) + s; }
 
 struct Sftp {
   int fd;
@@ -247,34 +247,34 @@ TEST_CASE("files: SFTP") {
     CHECK(hello[4] == 3);
     for (auto *e : {"posix-rename@openssh.com", "statvfs@openssh.com", "hardlink@openssh.com", "fsync@openssh.com"}) CHECK(hello.find(e) != std::string::npos);
     // open, read, end of file, close
-    auto h = s.ask(packet(3, u32(1) + text("/tmp/a") + u32(1) + u32(0)));
+    auto h = s.ask(packet(3, u32(1) + sized("/tmp/a") + u32(1) + u32(0)));
     REQUIRE(h.size() > 9);
     CHECK(h[0] == 102);
     auto handle = h.substr(5);
     auto d = s.ask(packet(5, u32(2) + handle + std::string(7, '\0') + '\2' + u32(100)));
-    CHECK(d == std::string("\x67", 1) + u32(2) + text("23456789"));
+    CHECK(d == std::string("\x67", 1) + u32(2) + sized("23456789"));
     CHECK(s.status(packet(5, u32(3) + handle + std::string(7, '\0') + '\x40' + u32(100))) == 1);
     CHECK(s.status(packet(4, u32(4) + handle)) == 0);
     CHECK(s.status(packet(4, u32(5) + handle)) == 4);
     // write to a new file, rename it over another
-    h = s.ask(packet(3, u32(6) + text("/tmp/new") + u32(2 | 8 | 16) + u32(4) + u32(0600)));
+    h = s.ask(packet(3, u32(6) + sized("/tmp/new") + u32(2 | 8 | 16) + u32(4) + u32(0600)));
     handle = h.substr(5);
-    CHECK(s.status(packet(6, u32(7) + handle + std::string(8, '\0') + text("written"))) == 0);
-    CHECK(s.status(packet(200, u32(8) + text("fsync@openssh.com") + handle)) == 0);
+    CHECK(s.status(packet(6, u32(7) + handle + std::string(8, '\0') + sized("written"))) == 0);
+    CHECK(s.status(packet(200, u32(8) + sized("fsync@openssh.com") + handle)) == 0);
     CHECK(s.status(packet(4, u32(9) + handle)) == 0);
-    CHECK(s.status(packet(18, u32(10) + text("/tmp/new") + text("/tmp/a"))) == 4);
-    CHECK(s.status(packet(200, u32(11) + text("posix-rename@openssh.com") + text("/tmp/new") + text("/tmp/a"))) == 0);
-    CHECK(s.status(packet(200, u32(12) + text("hardlink@openssh.com") + text("/tmp/a") + text("/tmp/hard"))) == 0);
+    CHECK(s.status(packet(18, u32(10) + sized("/tmp/new") + sized("/tmp/a"))) == 4);
+    CHECK(s.status(packet(200, u32(11) + sized("posix-rename@openssh.com") + sized("/tmp/new") + sized("/tmp/a"))) == 0);
+    CHECK(s.status(packet(200, u32(12) + sized("hardlink@openssh.com") + sized("/tmp/a") + sized("/tmp/hard"))) == 0);
     // what is not there, not known, not whole
-    CHECK(s.status(packet(17, u32(13) + text("/tmp/none"))) == 2);
+    CHECK(s.status(packet(17, u32(13) + sized("/tmp/none"))) == 2);
     CHECK(s.status(packet(99, u32(14))) == 8);
-    CHECK(s.status(packet(200, u32(15) + text("other@example.org"))) == 8);
+    CHECK(s.status(packet(200, u32(15) + sized("other@example.org"))) == 8);
     CHECK(s.status(packet(17, u32(16) + u32(100) + "short")) == 5);
-    CHECK(s.ask(packet(16, u32(17) + text("/tmp/../etc/./x//y/.."))).substr(13, 6) == "/etc/x");
+    CHECK(s.ask(packet(16, u32(17) + sized("/tmp/../etc/./x//y/.."))).substr(13, 6) == "/etc/x");
     // a directory
     c.make_directory("/tmp/many");
     for (int i = 0; i < 300; i++) c.write_file("/tmp/many/" + std::to_string(i), "");
-    h = s.ask(packet(11, u32(18) + text("/tmp/many")));
+    h = s.ask(packet(11, u32(18) + sized("/tmp/many")));
     handle = h.substr(5);
     std::size_t names = 0;
     for (;;) {
@@ -285,7 +285,7 @@ TEST_CASE("files: SFTP") {
     }
     CHECK(names == 300);
     // opened as a file it can be looked at and changed, not read: clients open first and ask then what it is
-    h = s.ask(packet(3, u32(20) + text("/tmp/many") + u32(1) + u32(0)));
+    h = s.ask(packet(3, u32(20) + sized("/tmp/many") + u32(1) + u32(0)));
     REQUIRE(h.size() > 5);
     CHECK(h[0] == 102);
     handle = h.substr(5);
@@ -296,7 +296,7 @@ TEST_CASE("files: SFTP") {
     CHECK(s.status(packet(5, u32(22) + handle + std::string(8, '\0') + u32(100))) == 4);
     CHECK(s.status(packet(10, u32(23) + handle + u32(4) + u32(0700))) == 0);
     CHECK(c.file_info("/tmp/many").mode == 0700);
-    CHECK(s.status(packet(3, u32(24) + text("/tmp/many") + u32(2) + u32(0))) == 4);
+    CHECK(s.status(packet(3, u32(24) + sized("/tmp/many") + u32(2) + u32(0))) == 4);
     // a packet beyond every limit ends the connection
     CHECK(s.ask(u32(0x7fffffff) + "x").empty());
   }

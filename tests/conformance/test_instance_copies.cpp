@@ -7,18 +7,6 @@ namespace json = boost::json;
 
 namespace {
 
-json::value ask(Host &h, const std::string &path) { return json::parse(h.request("GET", path)); }
-std::string text(const json::value &v) { return std::string(v.as_string()); }
-
-void run(Host &h, const std::string &method, const std::string &path, const std::string &body) {
-  RawCall c;
-  c.method = method;
-  c.path = path;
-  c.body = body;
-  auto answer = h.call(c);
-  if (answer.operation) answer.operation->wait();
-}
-
 /// "dir", "overlay": the pool of the suite is of one of them, this one of the other.
 void second_pool(World &w) { w.host.create_storage_pool({"p2", w.host.storage_pool("default").info().driver == "overlay" ? "dir" : !official() ? "overlay" : "dir", "", {}}); }
 

@@ -13,10 +13,6 @@ namespace json = boost::json;
 
 namespace {
 
-json::value ask(Host &h, const std::string &method, const std::string &path, const std::string &body = {}) { return json::parse(h.request(method, path, body)); }
-
-std::string text(const json::value &v) { return std::string(v.as_string()); }
-
 /// What a row of bytes answers, all of it.
 std::string bytes(Host &h, const std::string &path) {
   RawCall c;
@@ -51,14 +47,6 @@ void send(Host &h, const std::string &path, const std::string &content) {
     throw;
   }
   ::close(fd);
-}
-
-OperationInfo run(Host &h, const std::string &method, const std::string &path, const std::string &body) {
-  RawCall c;
-  c.method = method;
-  c.path = path;
-  c.body = body;
-  return h.call(c).operation->wait();
 }
 
 InstanceCreate empty() {
@@ -315,7 +303,7 @@ TEST_CASE("exec: nobody listens") {
   w.run("c1");
   const std::string logs = "/1.0/instances/c1/logs/exec-output";
   CHECK(ask(w.host, "GET", logs).as_array().empty());
-  auto done = run(w.host, "POST", "/1.0/instances/c1/exec", R"({"command":["sh","-c","echo out; echo err >&2; exit 3"],"record-output":true})");
+  auto done = finish(w.host, "POST", "/1.0/instances/c1/exec", R"({"command":["sh","-c","echo out; echo err >&2; exit 3"],"record-output":true})");
   auto m = json::parse(done.metadata.text);
   CHECK(m.at("return").as_int64() == 3);
   auto out = text(m.at("output").at("1")), err = text(m.at("output").at("2"));
@@ -328,11 +316,11 @@ TEST_CASE("exec: nobody listens") {
   REFUSED(not_found, "exec_", bytes(w.host, err));
   for (auto *bad : {"passwd", "exec_..%2f..%2flxc.stdout", "exec_a.txt", "..", ".exec_a.stdout", "exec_%00.stdout"}) REFUSED(invalid_argument, "not valid", bytes(w.host, logs + "/" + bad));
 
-  done = run(w.host, "POST", "/1.0/instances/c1/exec", R"({"command":["sh","-c","exit 7"]})");
+  done = finish(w.host, "POST", "/1.0/instances/c1/exec", R"({"command":["sh","-c","exit 7"]})");
   m = json::parse(done.metadata.text);
   CHECK(m.at("return").as_int64() == 7);
   CHECK(m.as_object().count("output") == 0);
-  done = run(w.host, "POST", "/1.0/instances/c1/exec", R"({"command":["no-such-command"]})");
+  done = finish(w.host, "POST", "/1.0/instances/c1/exec", R"({"command":["no-such-command"]})");
   CHECK(json::parse(done.metadata.text).at("return").as_int64() == 127);
 
   REFUSED(invalid_argument, "not valid", bytes(w.host, "/1.0/instances/c1/logs/console.log"));
@@ -344,7 +332,7 @@ TEST_CASE("exec: nobody listens") {
   }
   auto c = w.host.instance("c1");
   c.stop(true).wait();
-  REFUSED(conflict, "not running", run(w.host, "POST", "/1.0/instances/c1/exec", R"({"command":["true"]})"));
+  REFUSED(conflict, "not running", finish(w.host, "POST", "/1.0/instances/c1/exec", R"({"command":["true"]})"));
   c.rename("c2").wait();
   CHECK(ask(w.host, "GET", "/1.0/instances/c2/logs/exec-output").as_array().size() == 1);
   c.remove().wait();
@@ -356,7 +344,7 @@ TEST_CASE("instances: the state of many at once") {
   World w;
   for (auto *n : {"c1", "c2", "c3"}) w.make(n);
   auto all = [&](const std::string &state, const std::string &more = {}) {
-    return run(w.host, "PUT", "/1.0/instances", R"({"state":{"action":")" + state + "\"" + more + "}}");
+    return finish(w.host, "PUT", "/1.0/instances", R"({"state":{"action":")" + state + "\"" + more + "}}");
   };
   auto status = [&] {
     std::string out;
@@ -371,7 +359,7 @@ TEST_CASE("instances: the state of many at once") {
   CHECK(all("stop", ",\"force\":true").resources.at("instances").size() == 3);
   CHECK(status() == "Stopped Stopped Stopped ");
   REFUSED(invalid_argument, "action", all("explode"));
-  REFUSED(invalid_argument, "state", run(w.host, "PUT", "/1.0/instances", "{}"));
+  REFUSED(invalid_argument, "state", finish(w.host, "PUT", "/1.0/instances", "{}"));
 }
 
 TEST_CASE("instances: a fresh root") {
@@ -380,33 +368,33 @@ TEST_CASE("instances: a fresh root") {
   r.config = {{"user.mine", "stays"}};
   auto c = w.make("c1", r);
   auto before = c.info();
-  run(w.host, "POST", "/1.0/instances/c1/rebuild", R"({"source":{"type":"none"}})");
+  finish(w.host, "POST", "/1.0/instances/c1/rebuild", R"({"source":{"type":"none"}})");
   auto now = c.info();
   CHECK(now.config.count("image.os") == 0);
   CHECK(now.config.count("volatile.base_image") == 0);
   CHECK(now.config.at("user.mine") == "stays");
   CHECK(now.config.at("volatile.uuid") == before.config.at("volatile.uuid"));
   CHECK(now.config.at("volatile.apply_template") == "create");
-  run(w.host, "POST", "/1.0/instances/c1/rebuild", R"({"source":{"type":"image","alias":"busy"}})");
+  finish(w.host, "POST", "/1.0/instances/c1/rebuild", R"({"source":{"type":"image","alias":"busy"}})");
   CHECK(c.info().config.at("image.os") == "busybox");
   CHECK(c.info().config.at("volatile.base_image") == before.config.at("volatile.base_image"));
   c.start().wait();
   c.wait_ready();
-  REFUSED(conflict, "must be stopped", run(w.host, "POST", "/1.0/instances/c1/rebuild", R"({"source":{"type":"none"}})"));
+  REFUSED(conflict, "must be stopped", finish(w.host, "POST", "/1.0/instances/c1/rebuild", R"({"source":{"type":"none"}})"));
   if (real()) {
     c.exec({"touch", "/root/mark"});
     CHECK(c.exec({"stat", "/root/mark"}).exit_code == 0);
   }
   c.stop(true).wait();
-  run(w.host, "POST", "/1.0/instances/c1/rebuild", R"({"source":{"type":"image","alias":"busy"}})");
+  finish(w.host, "POST", "/1.0/instances/c1/rebuild", R"({"source":{"type":"image","alias":"busy"}})");
   c.start().wait();
   c.wait_ready();
   if (real()) CHECK(c.exec({"stat", "/root/mark"}).exit_code == 1);
   c.stop(true).wait();
   c.create_snapshot({}).wait();
-  REFUSED(conflict, "snapshots", run(w.host, "POST", "/1.0/instances/c1/rebuild", R"({"source":{"type":"none"}})"));
-  REFUSED(not_found, "nope", run(w.host, "POST", "/1.0/instances/nope/rebuild", R"({"source":{"type":"none"}})"));
-  REFUSED(invalid_argument, "source type", run(w.host, "POST", "/1.0/instances/c1/rebuild", R"({"source":{"type":"copy"}})"));
+  REFUSED(conflict, "snapshots", finish(w.host, "POST", "/1.0/instances/c1/rebuild", R"({"source":{"type":"none"}})"));
+  REFUSED(not_found, "nope", finish(w.host, "POST", "/1.0/instances/nope/rebuild", R"({"source":{"type":"none"}})"));
+  REFUSED(invalid_argument, "source type", finish(w.host, "POST", "/1.0/instances/c1/rebuild", R"({"source":{"type":"copy"}})"));
   CHECK(json::parse(suite::check(w.host)).at("problems").as_array().empty());
 }
 
@@ -499,13 +487,13 @@ TEST_CASE("snapshots: an expiry keeps its time zone") {
   c.create_snapshot({"s1", false, {}}).wait();
   const std::string url = "/1.0/instances/c1/snapshots/s1", when = "2050-01-01T10:10:10.753398689-04:00";
   CHECK(text(ask(w.host, "GET", url).at("expires_at")) == "0001-01-01T00:00:00Z");
-  run(w.host, "PATCH", url, R"({"expires_at":")" + when + "\"}");
+  finish(w.host, "PATCH", url, R"({"expires_at":")" + when + "\"}");
   CHECK(text(ask(w.host, "GET", url).at("expires_at")) == when);
   CHECK(text(ask(w.host, "GET", "/1.0/instances/c1/snapshots?recursion=1").at(0).at("expires_at")) == when);
   CHECK(w.host.instance("c1").snapshot("s1").info().expires_at > Time{});
-  run(w.host, "PATCH", url, R"({"expires_at":null})");
+  finish(w.host, "PATCH", url, R"({"expires_at":null})");
   CHECK(text(ask(w.host, "GET", url).at("expires_at")) == when);
-  run(w.host, "PUT", url, "{}");
+  finish(w.host, "PUT", url, "{}");
   CHECK(text(ask(w.host, "GET", url).at("expires_at")) == "0001-01-01T00:00:00Z");
-  REFUSED(invalid_argument, "time", run(w.host, "PATCH", url, R"({"expires_at":"tomorrow"})"));
+  REFUSED(invalid_argument, "time", finish(w.host, "PATCH", url, R"({"expires_at":"tomorrow"})"));
 }

@@ -9,19 +9,6 @@ namespace {
 
 const std::string volumes = "/1.0/storage-pools/default/volumes/custom", second = "/1.0/storage-pools/p2/volumes/custom";
 
-json::value ask(Host &h, const std::string &path) { return json::parse(h.request("GET", path)); }
-std::string text(const json::value &v) { return std::string(v.as_string()); }
-
-/// Waits where there is something to wait for.
-void run(Host &h, const std::string &method, const std::string &path, const std::string &body = {}) {
-  RawCall c;
-  c.method = method;
-  c.path = path;
-  c.body = body;
-  auto answer = h.call(c);
-  if (answer.operation) answer.operation->wait();
-}
-
 std::string field(Host &h, const std::string &path, const char *key) {
   auto config = ask(h, path).at("config");
   auto *v = config.as_object().if_contains(key);

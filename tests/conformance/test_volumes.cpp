@@ -9,17 +9,6 @@ namespace {
 
 const std::string volumes = "/1.0/storage-pools/default/volumes";
 
-json::value ask(Host &h, const std::string &method, const std::string &path, const std::string &body = {}) { return json::parse(h.request(method, path, body)); }
-std::string text(const json::value &v) { return std::string(v.as_string()); }
-
-void run(Host &h, const std::string &method, const std::string &path, const std::string &body = {}) {
-  RawCall c;
-  c.method = method;
-  c.path = path;
-  c.body = body;
-  h.call(c).operation->wait();
-}
-
 bool lists(const json::value &list, const std::string &url) {
   for (auto &v : list.as_array())
     if (v.as_string() == url) return true;
@@ -83,9 +72,9 @@ TEST_CASE("volumes: of a user's own") {
   REFUSED(invalid_argument, "bogus", w.host.request("POST", volumes + "/custom", R"({"name":"v2","config":{"bogus":"1"}})"));
   REFUSED(invalid_argument, "custom", w.host.request("POST", volumes + "/container", R"({"name":"v2"})"));
 
-  run(w.host, "POST", volumes + "/custom/v1/snapshots", "{}");
-  run(w.host, "POST", volumes + "/custom/v1/snapshots", R"({"name":"two"})");
-  REFUSED(already_exists, "two", run(w.host, "POST", volumes + "/custom/v1/snapshots", R"({"name":"two"})"));
+  finish(w.host, "POST", volumes + "/custom/v1/snapshots", "{}");
+  finish(w.host, "POST", volumes + "/custom/v1/snapshots", R"({"name":"two"})");
+  REFUSED(already_exists, "two", finish(w.host, "POST", volumes + "/custom/v1/snapshots", R"({"name":"two"})"));
   CHECK(lists(ask(w.host, "GET", volumes), volumes + "/custom/v1/snapshots/snap0"));
   const std::string snap = volumes + "/custom/v1/snapshots/snap0", when = "2024-03-23T17:38:37.753398689-04:00";
   CHECK(text(ask(w.host, "GET", snap).at("expires_at")) == "0001-01-01T00:00:00Z");
@@ -94,13 +83,13 @@ TEST_CASE("volumes: of a user's own") {
   w.host.request("PUT", snap, R"({"description":"then"})");
   CHECK(text(ask(w.host, "GET", snap).at("expires_at")) == "0001-01-01T00:00:00Z");
   CHECK(text(ask(w.host, "GET", snap).at("description")) == "then");
-  run(w.host, "POST", volumes + "/custom/v1/snapshots/two", R"({"name":"three"})");
+  finish(w.host, "POST", volumes + "/custom/v1/snapshots/two", R"({"name":"three"})");
   REFUSED(not_found, "two", ask(w.host, "GET", volumes + "/custom/v1/snapshots/two"));
 
   w.host.request("POST", volumes + "/custom/v1", R"({"name":"v2"})");
   REFUSED(not_found, "v1", ask(w.host, "GET", volumes + "/custom/v1"));
   CHECK(ask(w.host, "GET", volumes + "/custom/v2/snapshots?recursion=1").as_array().size() == 2);
-  run(w.host, "DELETE", volumes + "/custom/v2/snapshots/three");
+  finish(w.host, "DELETE", volumes + "/custom/v2/snapshots/three");
   CHECK(ask(w.host, "GET", volumes + "/custom/v2/snapshots").as_array().size() == 1);
   CHECK(boost::json::parse(suite::check(w.host)).at("problems").as_array().empty());
   w.host.request("DELETE", volumes + "/custom/v2");

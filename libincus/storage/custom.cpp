@@ -19,6 +19,7 @@ namespace incus::storage {
 
 namespace json = boost::json;
 
+VolumeName journal_name(const json::object &d) { return {journal_text(d, "pool"), journal_text(d, "project"), journal_text(d, "name")}; }
 json::object journal_entry(const VolumeName &v) { return {{"pool", v.pool}, {"project", v.project}, {"name", v.name}}; }
 std::string journal_text(const json::object &o, const char *key) { return std::string(o.at(key).as_string()); }
 VolumeRef custom_ref(const std::string &project, const std::string &name) { return {VolumeType::custom, CustomVolumes::store_name(project, name)}; }
@@ -82,7 +83,7 @@ CustomVolumes::CustomVolumes(db::Connection &global, db::Journal &journal, Pools
   journal_.on("volume.rename", [this](const json::object &d) { recover_rename(d); });
   journal_.on("volume.snapshot", [this](const json::object &d) { recover_snapshot(d); });
   journal_.on("volume.snapshot.rename", [this](const json::object &d) { recover_snapshot_rename(d); });
-  journal_.on("volume.size", [this](const json::object &d) { settle_size({journal_text(d, "pool"), journal_text(d, "project"), journal_text(d, "name")}); });
+  journal_.on("volume.size", [this](const json::object &d) { settle_size(journal_name(d)); });
   journal_.on("volume.restore", [this](const json::object &d) { recover_restore(d); });
 }
 
@@ -165,7 +166,8 @@ bool CustomVolumes::exists(const json::object &d) {
 
 void CustomVolumes::recover(const json::object &d) {
   // Creation and removal alike: what the store does not have goes from the disk.
-  if (db::pools(global_, journal_text(d, "pool")).empty() || exists(d)) return;
+  if (db::pools(global_, journal_text(d, "pool")).empty()) return;
+  if (exists(d)) return settle_size(journal_name(d));
   auto backups = BackupPlace::of_volume(state_, journal_text(d, "pool"), ref(d).name);
   if (auto *moved = d.if_contains("moved_to"); moved && exists(moved->as_object()))
     backups.move_to(BackupPlace::of_volume(state_, journal_text(moved->as_object(), "pool"), ref(moved->as_object()).name));

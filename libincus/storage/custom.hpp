@@ -132,6 +132,7 @@ private:
 
 /// What the journal keeps of a volume, and back.
 boost::json::object journal_entry(const VolumeName &name);
+VolumeName journal_name(const boost::json::object &entry);
 std::string journal_text(const boost::json::object &data, const char *key);
 VolumeRef custom_ref(const std::string &project, const std::string &name);
 

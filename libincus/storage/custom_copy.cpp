@@ -51,7 +51,11 @@ void CustomVolumes::check_copy(const VolumeName &to, const VolumeSource &s, bool
   if (refresh) {
     auto target = volume(to.pool, to.project, to.name);
     if (target.content != v.content || v.content == db::VolumeContent::iso)
-      base::fail(ErrorCode::not_supported, "cannot refresh volume {} of content type {} from one of type {}", base::quoted(to.name), db::content_name(target.content), db::content_name(v.content));
+      base::fail(ErrorCode::not_supported, "cannot refresh volume {} of content type {} from one of type {}", base::quoted(to.name),
+                 db::content_name(target.content), db::content_name(v.content));
+    if (v.content == db::VolumeContent::block && schema::parse_size(target.config.at("size")) < schema::parse_size(v.config.at("size")))
+      base::fail(ErrorCode::invalid_argument, "cannot refresh volume {} of size {} from one of size {}: make it larger first", base::quoted(to.name),
+                 base::quoted(target.config.at("size")), base::quoted(v.config.at("size")));
   } else
     must_be_new(to, "copy to");
 }

@@ -132,7 +132,7 @@ void CustomVolumes::recover_restore(const json::object &d) {
   auto &ops = snapshots(journal_text(d, "pool"));
   if (d.at("commit").as_bool()) {
     ops.restore_commit(ref(d));
-    settle_size({journal_text(d, "pool"), journal_text(d, "project"), journal_text(d, "name")});
+    settle_size(journal_name(d));
   } else
     ops.restore_abandon(ref(d));
 }

@@ -280,19 +280,20 @@ const Scenario scenarios[] = {
        h.request("POST", volumes, R"({"name":"v2","content_type":"block","config":{"size":"4MiB"}})");
        h.request("PATCH", volumes + "/v1", R"({"config":{"size":"3MiB"}})");
        h.request("PUT", volumes + "/v1", R"({"restore":"s0"})");
+       operate(h, "POST", volumes, R"({"name":"v3","config":{"size":"5MiB"},"source":{"type":"copy","name":"v1","pool":"default"}})");
      },
      [](Host &h) {
        // Each is as large as the store says.
-       for (auto *v : {"v1", "v2"}) {
+       for (auto *v : {"v1", "v2", "v3"}) {
          if (!has_volume(h, v)) continue;
          bool grown = h.request("GET", volumes + "/" + v).find("3MiB") != std::string::npos;
          auto file = h.storage_pool("default").info().config.at("source") + "/custom/default_" + v + "/root.img";
-         auto wanted = (v[1] == '2' ? 4u : grown ? 3u : 1u) << 20;
+         auto wanted = (v[1] == '3' ? 5u : v[1] == '2' ? 4u : grown ? 3u : 1u) << 20;
          must(std::filesystem::file_size(file) == wanted, file + " is not of " + std::to_string(wanted) + " bytes");
        }
      },
      [](Host &h) {
-       for (auto *v : {"v1", "v2"})
+       for (auto *v : {"v1", "v2", "v3"})
          if (has_volume(h, v)) h.request("DELETE", volumes + "/" + v);
      }},
     {"volumes between pools",

@@ -79,8 +79,7 @@ void Engine::wire(const std::string &directory, std::span<const storage::DriverI
   journal_ = std::make_unique<db::Journal>(*local_, log_);
   metrics_ = std::make_shared<MetricsCache>();
   operations_ = std::make_unique<Operations>(events_, log_);
-  if (!options_.storage_driver.empty() && std::none_of(drivers.begin(), drivers.end(), [&](auto *d) { return options_.storage_driver == d->name; }))
-    base::fail(ErrorCode::invalid_argument, "unknown storage driver {}: known ones are btrfs, dir and overlay", base::quoted(options_.storage_driver));
+  if (!options_.storage_driver.empty()) storage::driver(options_.storage_driver, drivers);
   auto driver = !options_.storage_driver.empty() ? options_.storage_driver : options_.auto_destroy ? "overlay" : "dir";
   pools_ = std::make_unique<storage::Pools>(
       storage::Pools::Context{*global_, *journal_, log_, drivers, directory.empty() ? "" : directory + "/storage-pools", driver});

@@ -52,9 +52,20 @@ struct Place {
   Config config;
   bool known = false;
   std::shared_ptr<storage::Driver> open;
+  bool opened = false; ///< by who looks, who closes it again
 };
 
 struct Found {
+  Found() = default;
+  Found(Found &&) = default;
+  ~Found() {
+    for (auto &p : pools)
+      if (p.opened) try {
+          p.open->close();
+        } catch (const std::exception &) {
+          // A mount that stays does no harm: the next look finds it.
+        }
+  }
   std::vector<Place> pools; ///< those without a row
   std::vector<api::UnknownVolume> volumes;
   std::vector<instance::BackupConfig> configs; ///< one a volume; empty for custom ones
@@ -126,12 +137,14 @@ Found find(db::Connection &global, storage::Pools &pools, const api::RecoverRequ
   auto names = db::project_names(global);
   std::set<std::string> projects(names.begin(), names.end()), rows;
   for (auto &p : db::pools(global)) {
-    look(global, {p.name, p.driver, p.description, p.config, true, pools.driver(p.name)}, projects, found);
     rows.insert(p.name);
+    if (!pools.available(p.name)) continue; // what lies there waits until its disk is back
+    look(global, {p.name, p.driver, p.description, p.config, true, pools.driver(p.name)}, projects, found);
   }
   for (auto &p : request.pools) {
     if (!rows.insert(p.name).second) continue;
-    Place place{p.name, p.driver, p.description, p.config, false, pools.open_unknown(p.name, p.driver, p.config)};
+    auto &place = found.pools.emplace_back(Place{p.name, p.driver, p.description, p.config, false, pools.open_unknown(p.name, p.driver, p.config)});
+    place.opened = place.open->open();
     auto before = found.volumes.size();
     look(global, place, projects, found);
     // What the pool was, its instances know better than who named it.
@@ -142,7 +155,6 @@ Found find(db::Connection &global, storage::Pools &pools, const api::RecoverRequ
         for (auto &[k, v] : p.config) place.config[k] = v;
         break;
       }
-    found.pools.push_back(std::move(place));
   }
   return found;
 }
@@ -159,7 +171,10 @@ api::Reply Engine::recover_validate_post(api::Request &q) {
 api::Reply Engine::recover_import_post(api::Request &q) {
   auto found = find(*global_, *pools_, api::from_json<api::RecoverRequest>(q.body));
   if (!found.missing.empty()) base::fail(ErrorCode::conflict, "cannot recover: {} is missing; make it first", found.missing[0]);
-  for (auto &p : found.pools) pools_->adopt(p.name, p.driver, p.description, p.config);
+  for (auto &p : found.pools) {
+    pools_->adopt(p.name, p.driver, p.description, p.config);
+    p.opened = false;
+  }
   for (std::size_t i = 0; i < found.volumes.size(); i++) {
     auto &v = found.volumes[i];
     if (v.type == "container") {

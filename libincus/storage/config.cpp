@@ -76,22 +76,20 @@ void validate_pool(const Config &config) {
 }
 
 void validate_pool(const Config &config, std::span<const schema::Key> own) {
-  std::string known = "source, rsync.bwlimit, ";
-  for (auto &k : own) known += std::string(k.name) + ", ";
   for (auto &[name, value] : config) {
-    if (name == "volatile.initial_source" && !own.empty()) continue;
-    auto *key = name.starts_with("rsync.") ? schema::find(keys, name) : schema::find(own, name);
-    if (key) {
-      if (!base::is_one_line(value)) fail(ErrorCode::invalid_argument, "config key {}: the value must be one line", base::quoted(name));
-      if (auto broken = key->check && !value.empty() ? key->check(value) : std::string(); !broken.empty())
-        fail(ErrorCode::invalid_argument, "config key {}, value {}: {}", name, base::quoted(value), broken);
-      continue;
+    auto *key = schema::find(own, name);
+    if (!key) key = schema::find(keys, name);
+    if (!key || name.starts_with("volume.user.")) { // notes are each volume's own
+      std::string known;
+      for (auto list : {own, pool_keys()})
+        for (auto &k : list) known += (known.empty() ? "" : ", ") + std::string(k.name);
+      fail(ErrorCode::invalid_argument, "config key {} is not known for storage pools of this driver; known are {}", base::quoted(name), known);
     }
-    bool user = name.starts_with("user.") && name.size() > 5, volume = name.starts_with("volume.") && !name.starts_with("volume.user.");
-    if (name != "source" && !user && !volume)
-      fail(ErrorCode::invalid_argument, "config key {} is not known for storage pools of this driver; known are {}volume.* and user.*", base::quoted(name), known);
-    if (volume) CustomVolumes::validate("of the pool", {{name.substr(7), value}}, false, std::nullopt);
     if (value.find('\0') != std::string::npos) fail(ErrorCode::invalid_argument, "config key {}: the value may not hold NUL", base::quoted(name));
+    if (!name.starts_with("user.") && !base::is_one_line(value)) fail(ErrorCode::invalid_argument, "config key {}: the value must be one line", base::quoted(name));
+    if (auto broken = key->check && !value.empty() ? key->check(value) : std::string(); !broken.empty())
+      fail(ErrorCode::invalid_argument, "config key {}, value {}: {}", name, base::quoted(value), broken);
+    if (name.starts_with("volume.")) CustomVolumes::validate("of the pool", {{name.substr(7), value}}, false, std::nullopt);
   }
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Configuration keys of pools that are directories.
+// Configuration keys that pools of all drivers have.
 #pragma once
 #include <cstdint>
 #include <optional>

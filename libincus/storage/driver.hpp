@@ -56,15 +56,16 @@ public:
   virtual void remove() = 0;
   /// What create() did of a pool that is not to be, and nothing that was there before it.
   virtual void abandon() { remove(); }
-  /// Where the pool's storage is not part of the host's tree by itself: puts it there. Throws unavailable with the reason. Idempotent.
-  virtual void open() {}
+  /// Where the pool's storage is not part of the host's tree by itself: puts it there. Throws unavailable with the reason. Idempotent;
+  /// false: it was there already.
+  virtual bool open() { return false; }
   /// Takes away what open() put there.
   virtual void close() {}
   /// A pool that is there without a row: what is missing of its directories.
   virtual void adopt() { create(); }
-  /// The configuration to be stored, once create() has returned.
+  /// The configuration to be stored, once create() or update() has returned, of drivers that mount (DriverInfo).
   virtual Config config() { return {}; }
-  /// Keys of the pool have changed; what cannot be done is refused before anything is.
+  /// Keys of the pool change; what cannot be done is refused before anything is. config() says what is to be stored then.
   virtual void update(const Config &) {}
   virtual StoragePoolResources resources() = 0;
 
@@ -164,7 +165,7 @@ struct DriverInfo {
 
 std::span<const DriverInfo *const> drivers() noexcept;
 /// Throws invalid_argument listing the known drivers.
-const DriverInfo &driver(const std::string &name);
+const DriverInfo &driver(const std::string &name, std::span<const DriverInfo *const> among = drivers());
 
 /// Whether the file system below `directory` and the kernel can do idmapped mounts. Probed once per call.
 bool idmapped_mounts_work(int dirfd) noexcept;

@@ -31,18 +31,9 @@ Pools::Pools(Context ctx) : ctx_(std::move(ctx)) {
   ctx_.journal.on("pool.remove", [this](const json::object &d) { recover_remove(d); });
 }
 
-const DriverInfo &Pools::driver_info(const std::string &name) const {
-  std::string known;
-  for (auto *d : ctx_.drivers) {
-    if (name == d->name) return *d;
-    known += (known.empty() ? "" : ", ") + std::string(d->name);
-  }
-  base::fail(ErrorCode::invalid_argument, "unknown storage driver {}: known ones are {}", base::quoted(name), known);
-}
-
 DriverContext Pools::context(const std::string &name, const DriverInfo &info, Config config) const {
   DriverContext c{name, info.mounts ? ctx_.directory + "/" + name : directory_of(name, config), std::move(config), &ctx_.log};
-  if (!ctx_.directory.empty()) c.disks = ctx_.directory.substr(0, ctx_.directory.rfind('/')) + "/disks";
+  if (!ctx_.directory.empty()) c.disks = std::filesystem::path(ctx_.directory).parent_path() / "disks";
   return c;
 }
 
@@ -75,11 +66,12 @@ void Pools::close_all() {
   }
 }
 
-std::vector<std::string> Pools::driver_names() const {
-  std::vector<std::string> out;
-  for (auto *d : ctx_.drivers)
-    if (!d->missing || d->missing().empty()) out.emplace_back(d->name);
-  return out;
+const std::vector<std::string> &Pools::driver_names() {
+  std::call_once(looked_, [this] {
+    for (auto *d : ctx_.drivers)
+      if (!d->missing || d->missing().empty()) names_.emplace_back(d->name);
+  });
+  return names_;
 }
 
 std::string Pools::directory_of(const std::string &name, const Config &config) const {
@@ -92,7 +84,7 @@ std::shared_ptr<Driver> Pools::driver(const std::string &pool) {
   if (auto it = open_.find(pool); it != open_.end()) return it->second;
   auto rows = db::pools(ctx_.global, pool);
   if (rows.empty()) base::fail(ErrorCode::not_found, "storage pool {} not found", base::quoted(pool));
-  auto &info = driver_info(rows[0].driver);
+  auto &info = storage::driver(rows[0].driver, ctx_.drivers);
   std::shared_ptr<Driver> d = info.open(context(pool, info, rows[0].config));
   open_[pool] = d;
   return d;
@@ -101,7 +93,7 @@ std::shared_ptr<Driver> Pools::driver(const std::string &pool) {
 std::string Pools::directory(const std::string &pool) {
   auto rows = db::pools(ctx_.global, pool);
   if (rows.empty()) base::fail(ErrorCode::not_found, "storage pool {} not found", base::quoted(pool));
-  return ctx_.directory.empty() ? "" : context(pool, driver_info(rows[0].driver), rows[0].config).directory;
+  return ctx_.directory.empty() ? "" : context(pool, storage::driver(rows[0].driver, ctx_.drivers), rows[0].config).directory;
 }
 
 std::uint64_t Pools::copy_rate(const std::string &pool) {
@@ -171,7 +163,7 @@ void Pools::refuse_state_directory(const Config &config) const {
 
 void Pools::create(const StoragePoolCreate &r) {
   auto name = base::PoolName::parse(r.name).str();
-  auto &info = driver_info(r.driver);
+  auto &info = storage::driver(r.driver, ctx_.drivers);
   auto config = info.mounts ? r.config : without_own_place(name, r.config);
   info.validate(config);
   if (!info.mounts) refuse_state_directory(config); // else prepare() looks at it
@@ -187,7 +179,7 @@ void Pools::create(const StoragePoolCreate &r) {
   auto c = context(name, info, config);
   auto &dir = c.directory;
   for (auto &other : db::pools(ctx_.global))
-    if (!ctx_.directory.empty() && context(other.name, driver_info(other.driver), other.config).directory == dir)
+    if (!ctx_.directory.empty() && context(other.name, storage::driver(other.driver, ctx_.drivers), other.config).directory == dir)
       base::fail(ErrorCode::conflict, "cannot create storage pool {}: {} belongs to pool {}", base::quoted(name), dir, base::quoted(other.name));
   if (info.prepare) c.config = info.prepare(c);
   std::shared_ptr<Driver> d = info.open(c);
@@ -208,14 +200,14 @@ void Pools::recover_create(const json::object &data) {
     for (auto &[key, value] : all->as_object()) config[key] = std::string(value.as_string());
   else if (std::string source(data.at("source").as_string()); !source.empty()) // as earlier versions wrote it
     config["source"] = source;
-  auto &info = driver_info(std::string(data.at("driver").as_string()));
+  auto &info = storage::driver(std::string(data.at("driver").as_string()), ctx_.drivers);
   auto d = info.open(context(name, info, config));
   data.contains("removed") ? d->remove() : d->abandon();
 }
 
 std::shared_ptr<Driver> Pools::open_unknown(const std::string &name, const std::string &driver, Config config) {
   base::PoolName::parse(name);
-  auto &info = driver_info(driver);
+  auto &info = storage::driver(driver, ctx_.drivers);
   if (!info.mounts) config = without_own_place(name, std::move(config));
   info.validate(config);
   return info.open(context(name, info, config));
@@ -226,7 +218,7 @@ void Pools::adopt(const std::string &name, const std::string &driver, const std:
   row.name = base::PoolName::parse(name).str();
   row.driver = driver;
   row.description = description;
-  row.config = driver_info(driver).mounts ? std::move(config) : without_own_place(name, std::move(config));
+  row.config = storage::driver(driver, ctx_.drivers).mounts ? std::move(config) : without_own_place(name, std::move(config));
   row.state = 1;
   auto d = open_unknown(name, driver, row.config);
   d->adopt();
@@ -240,25 +232,25 @@ void Pools::update(const std::string &name, const StoragePoolUpdate &to) {
   if (rows.empty()) base::fail(ErrorCode::not_found, "storage pool {} not found", base::quoted(name));
   auto &row = rows[0];
   auto config = to.config;
-  auto &info = driver_info(row.driver);
-  auto source = info.mounts ? row.config["source"] : directory_of(name, row.config);
+  auto &info = storage::driver(row.driver, ctx_.drivers);
+  auto own = row.config.find("source");
+  auto source = !info.mounts ? directory_of(name, row.config) : own == row.config.end() ? "" : own->second;
   // What info() shows may be sent back as it is.
   if (auto it = config.find("source"); it != config.end()) {
     if (it->second != source) base::fail(ErrorCode::invalid_argument, "the key \"source\" of storage pool {} cannot change", base::quoted(name));
-    if (!row.config.count("source")) config.erase(it);
+    if (own == row.config.end()) config.erase(it);
   }
-  if (row.config.count("source")) config["source"] = source;
+  if (own != row.config.end()) config["source"] = source;
   info.validate([&] {
     auto c = config;
     c.erase("source");
     return c;
   }());
-  if (info.mounts) {
-    for (auto *key : {"size", "volatile.initial_source"}) // what the pool has and the request leaves out
-      if (row.config.count(key) && !config.count(key)) config[key] = row.config[key];
+  if (config != row.config) {
+    auto d = driver(name);
+    d->update(config);
+    row.config = info.mounts ? d->config() : config;
   }
-  if (config != row.config) driver(name)->update(config);
-  row.config = config;
   row.description = to.description;
   ctx_.global.transaction([&] { db::update_pool(ctx_.global, row); });
 }

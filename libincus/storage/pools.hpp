@@ -45,7 +45,8 @@ public:
   std::string directory(const std::string &pool);
   /// Bytes a second that are copied from a pool to others at most; 0: as fast as it goes.
   std::uint64_t copy_rate(const std::string &pool);
-  std::vector<std::string> driver_names() const;
+  /// Of the drivers that can be used on this host, as it was when somebody asked first.
+  const std::vector<std::string> &driver_names();
   /// Makes the pool "default" and gives the default profile a root disk on it, when the host has no pool at all.
   void ensure_default();
   /// Whether its storage is there.
@@ -57,7 +58,6 @@ public:
   void check(std::vector<std::string> &problems);
 
 private:
-  const DriverInfo &driver_info(const std::string &name) const;
   StoragePoolInfo to_info(const db::PoolRow &row);
   DriverContext context(const std::string &name, const DriverInfo &info, Config config) const;
   std::string directory_of(const std::string &name, const Config &config) const;
@@ -69,6 +69,8 @@ private:
   Context ctx_;
   std::mutex mutex_;
   std::map<std::string, std::shared_ptr<Driver>> open_;
+  std::once_flag looked_;
+  std::vector<std::string> names_;
 };
 
 /// Where an instance's volume is called in a pool: the plain name in the default project, PROJECT_NAME in others.

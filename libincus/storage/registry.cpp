@@ -14,13 +14,13 @@ constexpr const DriverInfo *all[] = {&btrfs_driver, &dir_driver, &overlay_driver
 
 std::span<const DriverInfo *const> drivers() noexcept { return all; }
 
-const DriverInfo &driver(const std::string &name) {
+const DriverInfo &driver(const std::string &name, std::span<const DriverInfo *const> among) {
   std::string known;
-  for (auto *d : all) {
+  for (auto *d : among) {
     if (name == d->name) return *d;
     known += known.empty() ? d->name : std::string(", ") + d->name;
   }
-  base::fail(ErrorCode::invalid_argument, "storage driver {} is not known; known are {}", base::quoted(name), known);
+  base::fail(ErrorCode::invalid_argument, "unknown storage driver {}: known ones are {}", base::quoted(name), known);
 }
 
 } // namespace incus::storage

@@ -168,7 +168,7 @@ std::vector<std::string> TreeDriver::list(VolumeType type) {
 
 void TreeDriver::make(int parent, const std::string &name, mode_t mode, const Fill &fill, Made what) {
   std::string fresh = name + "~new";
-  sys::remove_tree(parent, fresh); // of a process that was killed
+  erase(parent, fresh); // of a process that was killed
   try {
     Fd dir;
     {

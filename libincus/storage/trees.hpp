@@ -125,6 +125,7 @@ protected:
   virtual void take_snapshot(int /*parent*/, const std::string & /*name*/) const {}
   /// Restored and refreshed as a whole (NAME~restore), not root and root files alone.
   virtual bool whole(VolumeType type) const { return type == VolumeType::custom; }
+  void erase_prepared(int parent, const VolumeRef &vol) const;
   void commit_whole(const VolumeRef &vol);
   void abandon_whole(const VolumeRef &vol);
   void keep_record(int parent, const VolumeRef &vol, const std::string &ready) const;

@@ -38,6 +38,12 @@ void has_snapshots(const VolumeRef &vol) {
 
 } // namespace
 
+void TreeDriver::erase_prepared(int parent, const VolumeRef &vol) const {
+  FaultScope fault("remove restored content");
+  erase(parent, vol.name + "~restore");
+  erase(parent, vol.name + "~restore~new");
+}
+
 /// Puts NAME~restore in place of NAME; idempotent.
 void TreeDriver::commit_whole(const VolumeRef &vol) {
   Fd in = type_directory(vol.type);
@@ -76,9 +82,7 @@ void TreeDriver::abandon_whole(const VolumeRef &vol) {
     FaultScope fault("put old content back");
     sys::rename_at(parent, vol.name + "~old", parent, vol.name);
   }
-  FaultScope fault("remove restored content");
-  erase(parent, vol.name + "~restore");
-  erase(parent, vol.name + "~restore~new");
+  erase_prepared(parent, vol);
 }
 
 /// Empty when the instance has none.
@@ -280,11 +284,7 @@ void TreeDriver::prepare_whole(const VolumeRef &vol, int from, const Progress &p
   Fd parent = type_directory(vol.type), now;
   // As for a root, above.
   if (sys::exists_at(parent.get(), vol.name) || !sys::exists_at(parent.get(), vol.name + "~old")) now = volume(vol);
-  {
-    FaultScope fault("remove old restore");
-    erase(parent.get(), vol.name + "~restore");
-    erase(parent.get(), vol.name + "~restore~new");
-  }
+  erase_prepared(parent.get(), vol);
   if (clone(from, parent.get(), vol.name + "~restore", mode_of(from), false)) return;
   make(parent.get(), vol.name + "~restore", mode_of(from), [&](int dir) { copy_custom(from, dir, progress, refresh ? now.get() : -1); });
 }
@@ -316,11 +316,7 @@ void TreeDriver::refresh_prepare(const VolumeRef &vol, const Content &content, c
     if (vol.type == VolumeType::custom) return prepare_whole(vol, content.root, progress, true);
     if (whole(vol.type)) {
       Fd parent = type_directory(vol.type);
-      {
-        FaultScope fault("remove old restore");
-        erase(parent.get(), vol.name + "~restore");
-        erase(parent.get(), vol.name + "~restore~new");
-      }
+      erase_prepared(parent.get(), vol);
       return make(parent.get(), vol.name + "~restore", 0100, [&](int dir) {
         fill_from_content(dir, content, progress);
         finish_root(dir);

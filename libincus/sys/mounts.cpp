@@ -11,6 +11,7 @@
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "base/error.hpp"
@@ -68,7 +69,9 @@ LoopDevice find_loop(int file) {
     }
     Fd fd(::open(path.c_str(), O_RDWR | O_CLOEXEC));
     loop_info64 info{};
-    if (fd && ::ioctl(fd.get(), LOOP_GET_STATUS64, &info) == 0 && info.lo_inode == st.st_ino && info.lo_device == st.st_dev) return {path, std::move(fd)};
+    if (fd && ::ioctl(fd.get(), LOOP_GET_STATUS64, &info) == 0 && info.lo_inode == st.st_ino && info.lo_device == st.st_dev &&
+        info.lo_offset == 0 && info.lo_sizelimit == 0 && !(info.lo_flags & LO_FLAGS_READ_ONLY))
+      return {path, std::move(fd)};
   }
   return {};
 }
@@ -132,6 +135,16 @@ bool kernel_has_filesystem(const std::string &name) {
   std::ifstream in("/proc/filesystems");
   for (std::string word; in >> word;)
     if (word == name) return true;
+  // One that is a module is loaded by the first mount.
+  utsname u{};
+  ::uname(&u);
+  for (auto *list : {"modules.builtin", "modules.dep"}) {
+    std::ifstream modules(fmt::format("/lib/modules/{}/{}", u.release, list));
+    for (std::string line; std::getline(modules, line);) {
+      auto file = line.substr(0, line.find(':'));
+      if (file.substr(file.rfind('/') + 1).starts_with(name + ".ko")) return true;
+    }
+  }
   return false;
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sys/process.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdint>
@@ -137,6 +138,39 @@ Child spawn(const std::vector<std::string> &argv, const std::vector<int> &fds, c
   if (err == 0) err = p.error;
   if (err != 0) base::fail_errno(err, fmt::format("cannot start {}", argv[0]));
   return {p.pid, std::move(pidfd)};
+}
+
+std::string output_of(const std::vector<std::string> &argv, std::chrono::milliseconds limit) {
+  using Clock = std::chrono::steady_clock;
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) base::fail_errno(errno, "cannot make a pipe");
+  base::Fd out(ends[0]), in(ends[1]), null(::open("/dev/null", O_RDWR | O_CLOEXEC));
+  if (!null) base::fail_errno(errno, "cannot open /dev/null");
+  auto child = spawn(argv, {null.get(), in.get(), in.get()}, {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"});
+  in.reset();
+  std::string text;
+  auto end = Clock::now() + limit;
+  for (;;) {
+    auto left = std::chrono::ceil<std::chrono::milliseconds>(end - Clock::now()).count();
+    if (left <= 0) {
+      kill_pidfd(child.pidfd.get(), SIGKILL);
+      base::fail(ErrorCode::timeout, "{} did not end within {} s", argv[0], std::chrono::duration_cast<std::chrono::seconds>(limit).count());
+    }
+    pollfd p{out.get(), POLLIN, 0};
+    if (::poll(&p, 1, static_cast<int>(left)) <= 0) continue;
+    char buffer[4096];
+    ssize_t n = ::read(out.get(), buffer, sizeof buffer);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) break;
+    text.append(buffer, std::min(static_cast<std::size_t>(n), std::size_t(64 * 1024) - text.size()));
+  }
+  // It may have closed its outputs before its end.
+  if (!wait_exit(child.pidfd.get(), limit)) {
+    kill_pidfd(child.pidfd.get(), SIGKILL);
+    base::fail(ErrorCode::timeout, "{} did not end", argv[0]);
+  }
+  while (!text.empty() && text.back() == '\n') text.pop_back();
+  return text;
 }
 
 bool wait_exit(int pidfd, std::optional<std::chrono::milliseconds> timeout) {

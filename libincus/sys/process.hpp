@@ -26,6 +26,10 @@ Child spawn(const std::vector<std::string> &argv, const std::vector<int> &fds, c
 bool wait_exit(int pidfd, std::optional<std::chrono::milliseconds> timeout);
 void kill_pidfd(int pidfd, int signal) noexcept;
 
+/// Runs a program by argv to its end without input; returns what it wrote to both of its outputs, its last newlines left out, at most 64 KiB. How it
+/// ended cannot be told (it is nobody's child here): look at what it was to do. After `limit` it is killed, and an Error of code timeout thrown.
+std::string output_of(const std::vector<std::string> &argv, std::chrono::milliseconds limit);
+
 /// A connected pair of SOCK_SEQPACKET sockets, close-on-exec.
 std::pair<base::Fd, base::Fd> seqpacket_pair();
 

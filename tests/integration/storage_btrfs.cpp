@@ -134,6 +134,17 @@ TEST_CASE("a pool on a loop file is mounted, mounted again, grows and goes") {
   to.config["size"] = "300MiB";
   CHECK_THROWS_WITH_AS(s.host->storage_pool("p").update(to), doctest::Contains("cannot shrink"), Error);
   CHECK(s.host->storage_pool("p").info().config.at("size") == "400MiB");
+  // As a process leaves it that is killed between the file and the store: what the file has counts, or the file system would lose its end.
+  fs::resize_file(file, 600 << 20);
+  to.config["size"] = "500MiB";
+  CHECK_THROWS_WITH_AS(s.host->storage_pool("p").update(to), doctest::Contains("cannot shrink"), Error);
+  CHECK(fs::file_size(file) == 600 << 20);
+  to.config["size"] = "600MiB";
+  s.host->storage_pool("p").update(to);
+  CHECK(s.host->storage_pool("p").resources().space.total == before * 3);
+  // What a change leaves out stays.
+  s.host->storage_pool("p").update({{{"user.a", "b"}}, ""});
+  CHECK(s.host->storage_pool("p").info().config.at("size") == "600MiB");
 
   s.host->storage_pool("p").remove();
   CHECK(!fs::exists(file));
@@ -261,11 +272,36 @@ TEST_CASE("a pool whose disk is gone at start says so, and the rest of the host 
   s.host->create_instance(r).wait();
   s.host->instance("c2").remove().wait();
   CHECK(fs::is_empty(s.pool("p"))); // nothing was made beside it
+  CHECK(has(s.host->request("POST", "/internal/recover/validate", R"({"pools":[]})"), "\"UnknownVolumes\":null")); // looks at the others
   // It is used again as soon as it is there.
   fs::rename(file + ".away", file);
   CHECK(s.host->storage_pool("p").info().status == "Created");
   s.host->instance("c1").remove().wait();
   CHECK_MESSAGE(s.sound(), s.host->request("GET", "/internal/check"));
+}
+
+TEST_CASE("recovery looks at a pool that the store has lost, and leaves it as it was unless it is taken in") {
+  State s;
+  s.make("p", {{"size", "200MiB"}});
+  InstanceCreate r;
+  r.name = "c1";
+  r.source.type = "none";
+  r.devices["root"] = {{"type", "disk"}, {"path", "/"}, {"pool", "p"}};
+  s.host->create_instance(r).wait();
+  s.host.reset();
+  s.unmount_all();
+  fs::remove_all(s.path + "/database");
+  s.open();
+  const std::string asked = R"({"pools":[{"name":"p","driver":"btrfs","config":{"source":")" + s.path + R"(/disks/p.img"}}]})";
+  CHECK(has(s.host->request("POST", "/internal/recover/validate", asked), "\"c1\""));
+  CHECK(!on_btrfs(s.pool("p")));
+  CHECK_THROWS_AS(s.host->storage_pool("p").info(), Error);
+  s.host->request("POST", "/internal/recover/import", asked);
+  CHECK(on_btrfs(s.pool("p")));
+  CHECK(s.host->instance("c1").info().status == "Stopped");
+  s.host->instance("c1").remove().wait();
+  CHECK_MESSAGE(s.sound(), s.host->request("GET", "/internal/check"));
+  s.host->storage_pool("p").remove();
 }
 
 TEST_CASE("subvolumes that a guest made go along, read-only ones as such") {

@@ -2,6 +2,7 @@
 #include <csignal>
 #include <doctest/doctest.h>
 #include <fcntl.h>
+#include <filesystem>
 #include <poll.h>
 #include <sys/wait.h>
 #include <thread>
@@ -90,4 +91,16 @@ TEST_CASE("spawn from many threads at once; waiting with and without a limit; ki
   CHECK_FALSE(sys::wait_exit(c.pidfd.get(), 10ms));
   sys::kill_pidfd(c.pidfd.get(), SIGKILL);
   CHECK(sys::wait_exit(c.pidfd.get(), std::nullopt));
+}
+
+TEST_CASE("output_of: what a program said, all of it, and not for ever") {
+  CHECK(sys::output_of({"/bin/sh", "-c", "echo one; echo two >&2; echo"}, 10s) == "one\ntwo");
+  CHECK(sys::output_of({"/bin/cat"}, 10s) == ""); // there is no input
+  CHECK(sys::output_of({"/bin/sh", "-c", "head -c 200000 /dev/zero | tr '\\0' x"}, 10s) == std::string(65536, 'x'));
+  // Its outputs closed early, but not yet at its end.
+  auto mark = std::filesystem::temp_directory_path() / fmt::format("incus-output-{}", ::getpid());
+  CHECK(sys::output_of({"/bin/sh", "-c", "echo on; exec >&- 2>&-; sleep 0.3; : > \"$0\"", mark}, 10s) == "on");
+  CHECK(std::filesystem::remove(mark));
+  CHECK_THROWS_WITH_AS(sys::output_of({"/bin/sleep", "60"}, 100ms), doctest::Contains("/bin/sleep did not end"), Error);
+  CHECK_THROWS_AS(sys::output_of({"/no/such/program"}, 1s), Error);
 }

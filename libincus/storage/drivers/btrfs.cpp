@@ -23,8 +23,6 @@
 
 namespace incus::storage {
 
-std::string btrfs_maker(); // btrfs_pool.cpp
-
 using base::fail;
 using base::Fd;
 using sys::FaultScope;
@@ -43,7 +41,7 @@ public:
     pool_.open();
     TreeDriver::create();
   }
-  void open() override { pool_.open(); }
+  bool open() override { return pool_.open(); }
   void close() override { pool_.close(); }
   Config config() override { return pool_.config(); }
   void update(const Config &to) override { pool_.update(to); }
@@ -156,6 +154,7 @@ constexpr schema::Key keys[] = {
     {"btrfs.mount_options", "string", nullptr, "user_subvol_rm_allowed", true, "Mount options of a pool on a disk or a loop file."},
     {"size", "size", schema::is_size, "", true, "Of the loop file: a fifth of the free space unless said, from 5 GiB to 30 GiB. It can grow."},
     {"source.wipe", "bool", schema::is_bool, "false", false, "Whether what is on the disk is lost when the pool is made."},
+    {"volatile.initial_source", "string", nullptr, "", false, "The source that was asked for when the pool was made."},
 };
 
 } // namespace

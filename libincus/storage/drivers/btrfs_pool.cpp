@@ -6,7 +6,6 @@
 #include <cstring>
 #include <fcntl.h>
 #include <filesystem>
-#include <poll.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -99,34 +98,6 @@ std::string mount_options(const Config &config) {
   return options.empty() ? "user_subvol_rm_allowed" : options;
 }
 
-/// What a program says until it ends, or until two minutes have gone.
-std::string run(const std::vector<std::string> &argv) {
-  int ends[2];
-  if (::pipe2(ends, O_CLOEXEC) != 0) fail_errno(errno, "cannot make a pipe");
-  Fd out(ends[0]), in(ends[1]), null(::open("/dev/null", O_RDWR | O_CLOEXEC));
-  auto child = sys::spawn(argv, {null.get(), null.get(), in.get()}, {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"});
-  in.reset();
-  std::string text;
-  auto end = std::chrono::steady_clock::now() + std::chrono::minutes(2);
-  for (;;) {
-    auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end - std::chrono::steady_clock::now()).count();
-    pollfd p{out.get(), POLLIN, 0};
-    if (left <= 0) {
-      sys::kill_pidfd(child.pidfd.get(), 9);
-      fail(ErrorCode::timeout, "{} did not end within two minutes", argv[0]);
-    }
-    if (::poll(&p, 1, static_cast<int>(left)) <= 0) continue;
-    char buffer[4096];
-    ssize_t n = ::read(out.get(), buffer, sizeof buffer);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) break;
-    if (text.size() < 4096) text.append(buffer, static_cast<std::size_t>(n));
-  }
-  sys::wait_exit(child.pidfd.get(), std::chrono::minutes(1));
-  while (!text.empty() && text.back() == '\n') text.pop_back();
-  return text;
-}
-
 } // namespace
 
 std::string btrfs_maker() {
@@ -183,6 +154,7 @@ std::string BtrfsPool::disk() const {
 }
 
 bool BtrfsPool::is_open() const {
+  std::lock_guard lock(mutex_);
   if (kind() != Kind::here) return sys::is_mount_point(context_.directory);
   Fd fd(::open(context_.directory.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   return fd && sys::is_btrfs(fd.get());
@@ -195,7 +167,7 @@ void BtrfsPool::format(const std::string &target, bool force) {
   if (force) argv.insert(argv.begin() + 1, "-f");
   argv.push_back(target);
   FaultScope fault("make file system");
-  auto said = run(argv);
+  auto said = sys::output_of(argv, std::chrono::minutes(2));
   // It tells its end to nobody; what it made is looked at.
   if (file_system_id(target) != id) fail(ErrorCode::invalid_argument, "cannot make a Btrfs file system on {}: {}", base::quoted(target), said.empty() ? "mkfs.btrfs failed" : said);
 }
@@ -205,6 +177,10 @@ void BtrfsPool::create() {
   if (is_open() && kind() != Kind::here) return;
   removed_ = false;
   auto k = kind();
+  struct Done { // asked for this once
+    Config &config;
+    ~Done() { config.erase("source.wipe"); }
+  } done{context_.config};
   if (k == Kind::here) {
     fs::path at(context_.directory);
     Fd parent = sys::open_directory(at.parent_path());
@@ -226,10 +202,7 @@ void BtrfsPool::create() {
       fail_errno(errno, fmt::format("cannot give loop file {} its size", base::quoted(source())));
   }
   if (k == Kind::loop) format(source(), true);
-  if (k == Kind::disk) {
-    format(disk(), schema::truthy(value(context_.config, "source.wipe")));
-    context_.config.erase("source.wipe");
-  }
+  if (k == Kind::disk) format(disk(), schema::truthy(value(context_.config, "source.wipe")));
   mount();
   if (k != Kind::disk) return;
   // Devices are called otherwise after a restart; the file system's id stays, where udev tells of it.
@@ -255,15 +228,16 @@ void BtrfsPool::mount() {
   sys::mount(disk(), context_.directory, "btrfs", options.flags, options.data);
 }
 
-void BtrfsPool::open() {
+bool BtrfsPool::open() {
   std::lock_guard lock(mutex_);
-  if (removed_ || is_open()) return;
+  if (removed_ || is_open()) return false;
   try {
     if (kind() == Kind::here) fail(ErrorCode::not_found, "subvolume {} is not there", base::quoted(context_.directory));
     mount();
   } catch (const Error &e) {
     throw Error(ErrorCode::unavailable, fmt::format("storage pool {} is not available", base::quoted(context_.pool)), e);
   }
+  return true;
 }
 
 void BtrfsPool::close() {
@@ -284,13 +258,19 @@ void BtrfsPool::remove_storage() {
   if (::rmdir(context_.directory.c_str()) != 0 && errno != ENOENT) fail_errno(errno, fmt::format("cannot remove directory {}", base::quoted(context_.directory)));
 }
 
-void BtrfsPool::update(const Config &to) {
+void BtrfsPool::update(const Config &wanted) {
   std::lock_guard lock(mutex_);
-  auto size = value(to, "size"), was = value(context_.config, "size");
-  if (size != was) {
+  auto to = wanted;
+  for (auto *key : {"size", "volatile.initial_source"}) // what the pool has and a change leaves out
+    if (context_.config.count(key)) to.emplace(key, context_.config.at(key));
+  if (auto size = value(to, "size"); size != value(context_.config, "size")) {
     if (kind() != Kind::loop) fail(ErrorCode::invalid_argument, "config key size: only pools on a loop file can be resized");
-    std::int64_t bytes = schema::parse_size(size), now = was.empty() ? 0 : schema::parse_size(was);
-    if (bytes < now) fail(ErrorCode::invalid_argument, "config key size, value {}: the pool cannot shrink from {}", base::quoted(size), was);
+    // The file itself says how large the pool is: a process may have been killed before the store knew.
+    struct stat st;
+    if (::stat(source().c_str(), &st) != 0) fail_errno(errno, fmt::format("cannot look at loop file {}", base::quoted(source())));
+    std::int64_t bytes = schema::parse_size(size);
+    if (bytes < st.st_size)
+      fail(ErrorCode::invalid_argument, "config key size, value {}: the pool cannot shrink from {} bytes", base::quoted(size), st.st_size);
     if (!is_open()) mount();
     FaultScope fault("grow loop file");
     if (::truncate(source().c_str(), bytes) != 0) fail_errno(errno, fmt::format("cannot grow loop file {}", base::quoted(source())));

@@ -7,6 +7,9 @@
 
 namespace incus::storage {
 
+/// The path of mkfs.btrfs; empty when it is not installed.
+std::string btrfs_maker();
+
 class BtrfsPool {
 public:
   explicit BtrfsPool(const DriverContext &context) : context_(context) {}
@@ -15,14 +18,18 @@ public:
   static Config prepare(const DriverContext &context);
   /// Makes the file system (or takes the directory) and mounts it.
   void create();
-  void open();
+  /// False: it was there.
+  bool open();
   void close();
   bool is_open() const;
   /// After close(): the loop file.
   void remove_storage();
   /// Of what is to be stored.
-  Config config() const { return context_.config; }
-  void update(const Config &to);
+  Config config() const {
+    std::lock_guard lock(mutex_);
+    return context_.config;
+  }
+  void update(const Config &wanted);
 
 private:
   enum class Kind { loop, disk, directory, here };
@@ -33,7 +40,7 @@ private:
   void format(const std::string &target, bool force);
 
   DriverContext context_;
-  mutable std::mutex mutex_;
+  mutable std::recursive_mutex mutex_;
   bool removed_ = false;
 };
 

@@ -63,5 +63,9 @@ std::vector<std::string> host_interfaces(const Devices &devices, const Config &v
 
 /// The root disk's device name, or empty. Throws when there are several.
 std::string root_disk(const Devices &devices);
+/// The pool that the root disk names; empty when there is none or more than one.
+std::string root_pool(const Devices &devices);
+/// Whether two devices of a type differ only in keys that take effect while the instance runs, and need nothing from it for that.
+bool same_but_live(const Config &a, const Config &b);
 
 } // namespace incus::device

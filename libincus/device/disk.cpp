@@ -127,14 +127,25 @@ void render_disk(const Context &ctx, RunItems &items) {
 
 const DeviceType disk_type = {"disk", "The root file system, or a directory or file of the host", keys, validate_disk, nullptr, render_disk};
 
+namespace {
+std::vector<std::string> roots(const Devices &devices) {
+  std::vector<std::string> out;
+  for (auto &[name, c] : devices)
+    if (get(c, "type") == "disk" && !get(c, "path").empty() && is_root(c)) out.push_back(name);
+  return out;
+}
+} // namespace
+
+std::string root_pool(const Devices &devices) {
+  auto all = roots(devices);
+  return all.size() == 1 ? get(devices.at(all[0]), "pool") : "";
+}
+
 std::string root_disk(const Devices &devices) {
-  std::string found;
-  for (auto &[name, c] : devices) {
-    if (get(c, "type") != "disk" || get(c, "path").empty() || !is_root(c)) continue;
-    if (!found.empty()) base::fail(ErrorCode::invalid_argument, "devices {} and {} are both root disks (path=/); there can be only one", base::quoted(found), base::quoted(name));
-    found = name;
-  }
-  return found;
+  auto all = roots(devices);
+  if (all.size() > 1)
+    base::fail(ErrorCode::invalid_argument, "devices {} and {} are both root disks (path=/); there can be only one", base::quoted(all[0]), base::quoted(all[1]));
+  return all.empty() ? "" : all[0];
 }
 
 } // namespace incus::device

@@ -95,4 +95,22 @@ RunItems render_all(const std::string &instance, const Devices &devices, Config 
   return items;
 }
 
+bool same_but_live(const Config &a, const Config &b) {
+  auto type_of = [](const Config &c) { return c.count("type") ? c.at("type") : std::string(); };
+  if (type_of(a) != type_of(b)) return false;
+  auto live = [&](const std::string &name) {
+    for (auto *t : types())
+      if (type_of(a) == t->type)
+        if (auto *key = schema::find(t->keys, name)) return key->live;
+    return false;
+  };
+  auto covered = [&](const Config &one, const Config &other) {
+    return std::all_of(one.begin(), one.end(), [&](auto &kv) {
+      auto it = other.find(kv.first);
+      return (it != other.end() && it->second == kv.second) || live(kv.first);
+    });
+  };
+  return covered(a, b) && covered(b, a);
+}
+
 } // namespace incus::device

@@ -12,6 +12,7 @@
 #include "db/projects.hpp"
 #include "embed/engine.hpp"
 #include "embed/instance_urls.hpp"
+#include "embed/volume_entries.hpp"
 
 namespace incus::embed {
 
@@ -53,7 +54,7 @@ api::Reply Engine::import_medium(api::Request &q) {
   pools_->info(q.path[0]);
   db::VolumeFull v;
   v.pool = q.path[0];
-  v.project = db::project_of(*global_, q.project(), "features.storage.volumes");
+  v.project = volume_owner(*global_, q);
   v.name = q.header("x-incus-name");
   if (v.name.empty()) base::fail(ErrorCode::invalid_argument, "Missing volume name: an import of type iso needs X-Incus-name");
   v.content = db::VolumeContent::iso;
@@ -62,7 +63,8 @@ api::Reply Engine::import_medium(api::Request &q) {
   OperationSpec s;
   s.description = "Creating storage volume";
   s.project = q.project();
-  auto url = "/1.0/storage-pools/" + v.pool + "/volumes/custom/" + v.name + (v.project == "default" ? "" : "?project=" + v.project);
+  v.type = storage::custom_volume_type;
+  auto url = volume_url(v);
   s.resources["storage_volumes"] = {url};
   return async(std::move(s), [this, file, v, url](TaskOperation &) {
     volumes_->create(v, file->get());
@@ -79,13 +81,14 @@ api::Reply Engine::import_volume(api::Request &q) {
   auto import = std::make_shared<backup::VolumeImport>(backup::check_volume(instances_->read_index(file->get())));
   auto &v = import->volume;
   v.pool = q.path[0];
-  v.project = db::project_of(*global_, q.project(), "features.storage.volumes");
+  v.project = volume_owner(*global_, q);
   if (auto name = q.header("x-incus-name"); !name.empty()) v.name = name;
   volumes_->must_be_new({v.pool, v.project, v.name}, "create");
   OperationSpec s;
   s.description = "Restoring custom volume backup";
   s.project = q.project();
-  auto url = "/1.0/storage-pools/" + v.pool + "/volumes/custom/" + v.name + (v.project == "default" ? "" : "?project=" + v.project);
+  v.type = storage::custom_volume_type;
+  auto url = volume_url(v);
   s.resources["storage_volumes"] = {url};
   return async(std::move(s), [this, file, import, url](TaskOperation &op) {
     backup::import_volume({*global_, *pools_, *volumes_, images_->helper()}, *import, file->get(), report_to(op));

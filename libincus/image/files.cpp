@@ -3,16 +3,15 @@
 #include <algorithm>
 #include <cerrno>
 #include <fcntl.h>
-#include <linux/fs.h>
 #include <mutex>
 #include <set>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "base/error.hpp"
 #include "base/names.hpp"
 #include "image/image.hpp"
+#include "sys/copy.hpp"
 #include "sys/fault.hpp"
 #include "sys/fs.hpp"
 
@@ -21,38 +20,6 @@ namespace incus::image {
 namespace {
 
 using base::Fd;
-
-/// The whole of a regular file, sharing blocks where the file system can.
-void copy_content(int from, int to, const std::string &what) {
-  if (::ioctl(to, FICLONE, from) == 0) return;
-  off_t in = 0;
-  bool by_hand = false;
-  std::vector<char> buffer;
-  for (;;) {
-    ssize_t n;
-    if (!by_hand) {
-      off_t out = in, at = in;
-      n = ::copy_file_range(from, &at, to, &out, 1 << 30, 0);
-      if (n < 0 && (errno == EXDEV || errno == EINVAL || errno == EOPNOTSUPP || errno == ENOSYS)) {
-        by_hand = true;
-        buffer.resize(1 << 20);
-        continue;
-      }
-    } else {
-      n = ::pread(from, buffer.data(), buffer.size(), in);
-      for (ssize_t done = 0; n > 0 && done < n;) {
-        ssize_t w = ::pwrite(to, buffer.data() + done, static_cast<std::size_t>(n - done), in + done);
-        if (w < 0 && errno == EINTR) continue;
-        if (w < 0) base::fail_errno(errno, fmt::format("cannot store image file {}", what));
-        done += w;
-      }
-    }
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) base::fail_errno(errno, fmt::format("cannot store image file {}", what));
-    if (n == 0) return;
-    in += n;
-  }
-}
 
 class Directory final : public Files {
 public:
@@ -108,7 +75,7 @@ private:
     if (!to) base::fail_errno(errno, fmt::format("cannot make image file {}", name));
     try {
       if (::fchmod(to.get(), 0600) < 0) base::fail_errno(errno, fmt::format("cannot set the mode of image file {}", name));
-      copy_content(from, to.get(), name);
+      sys::copy_content(from, to.get(), "image file " + name);
       if (::fsync(to.get()) < 0) base::fail_errno(errno, fmt::format("cannot store image file {}", name));
       if (::renameat(dir_.get(), temporary.c_str(), dir_.get(), name.c_str()) < 0) base::fail_errno(errno, fmt::format("cannot name image file {}", name));
     } catch (...) {
@@ -159,7 +126,7 @@ private:
   static Fd store(int from) {
     Fd to(::memfd_create("incus-image", MFD_CLOEXEC));
     if (!to) base::fail_errno(errno, "cannot keep an image file in memory");
-    copy_content(from, to.get(), "in memory");
+    sys::copy_content(from, to.get(), "image file in memory");
     return to;
   }
   static Fd reopen(const Fd &fd) {

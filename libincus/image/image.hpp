@@ -77,7 +77,8 @@ struct Publication {
 };
 /// Packs it into `out` as pack() does.
 void publish(const std::string &helper, const Publication &p, int out, const std::function<void(std::uint64_t, std::uint64_t)> &progress = {});
-/// "gzip", "zstd -7", "gzip --rsyncable", "none": a name, maybe a level, maybe what makes gzip's output good for rsync; throws invalid_argument. Empty: the default. What comes back is the helper's form.
+/// "gzip", "zstd -7", "gzip --rsyncable", "none": a name, maybe a level, maybe what makes gzip's output good for rsync; throws invalid_argument. Empty: the
+/// default. What comes back is the helper's form.
 std::string check_compression(const std::string &text);
 /// The text of a metadata.yaml that parse_metadata() reads back the same.
 std::string format_metadata(const Metadata &m);

@@ -94,7 +94,7 @@ void Manager::create_copy(db::InstanceRow &r, const InstanceCreate &request, con
   db::Intent intent(ctx_.journal, "instance.create",
                     {{"project", r.project}, {"name", r.name}, {"store", root.volume.name}, {"pool", root.pool}, {"id", 0}});
   auto progress = [&](std::uint64_t done, std::uint64_t total) { report("copy", done, total); };
-  storage::Place to{root.driver, root.volume, 0}, of{from.driver, from.volume, ctx_.pools.copy_rate(from.pool)};
+  storage::Place to{root.driver, root.volume}, of{from.driver, from.volume, ctx_.pools.copy_rate(from.pool)};
   storage::copy_volume(to, of, from_snapshot, progress);
   NewVolume volume;
   auto source_volume = volume_row(src, from.pool);
@@ -131,7 +131,7 @@ void Manager::refresh(const std::string &project, const std::string &name, const
   auto r = row(project, name), src = row(source.project, source.name);
   auto e = expand(r);
   auto root = root_of(r, e), from = root_of(src, expand(src));
-  storage::Place to{root.driver, root.volume, 0}, of{from.driver, from.volume, ctx_.pools.copy_rate(from.pool)};
+  storage::Place to{root.driver, root.volume}, of{from.driver, from.volume, ctx_.pools.copy_rate(from.pool)};
   auto progress = [&](std::uint64_t done, std::uint64_t total) { report("copy", done, total); };
   if (!source.instance_only) {
     auto theirs = db::snapshots(ctx_.global, src.id);

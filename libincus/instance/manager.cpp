@@ -189,14 +189,12 @@ void Manager::check_expanded(const db::InstanceRow &row, const Expanded &e, bool
   auto what = "instance " + base::quoted(row.name);
   validate_instance_config(e.config, what, false);
   if (auto it = e.config.find("raw.lxc"); it != e.config.end() && !it->second.empty()) ctx_.runtime.validate_raw(it->second);
-  auto is_root = [](auto &d) { return d.second.count("path") && d.second.at("path") == "/" && d.second.count("pool"); };
-  auto at = std::find_if(e.devices.begin(), e.devices.end(), is_root);
   // Before the devices themselves: that the instance is elsewhere is what counts, also when that pool is not there.
-  if (!creating && at != e.devices.end() && std::find_if(std::next(at), e.devices.end(), is_root) == e.devices.end())
+  if (auto pool = device::root_pool(e.devices); !creating && !pool.empty() && !db::volume(ctx_.global, pool, row.project, 0, row.name))
     for (auto &v : db::volumes(ctx_.global))
-      if (v.type == 0 && v.project == row.project && v.name == row.name && v.pool != at->second.at("pool"))
+      if (v.type == 0 && v.project == row.project && v.name == row.name)
         base::fail(ErrorCode::invalid_argument, "Cannot update root disk device pool name of {} from {} to {}: move the instance instead", what, base::quoted(v.pool),
-                   base::quoted(at->second.at("pool")));
+                   base::quoted(pool));
   device::validate_all(row.name, e.devices, false, host_of(row.project));
   check_requirements(what, e.config);
   sys::choose_idmap(e.config, {});

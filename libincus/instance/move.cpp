@@ -84,7 +84,7 @@ void Manager::move(const std::string &project, const std::string &name, const In
     if (from.volume.name != root.volume.name) move_traces(data, true);
   } else {
     auto progress = [&](std::uint64_t done, std::uint64_t total) { report("copy", done, total); };
-    storage::Place target{root.driver, root.volume, 0}, source{from.driver, from.volume, ctx_.pools.copy_rate(from.pool)};
+    storage::Place target{root.driver, root.volume}, source{from.driver, from.volume, ctx_.pools.copy_rate(from.pool)};
     storage::copy_volume(target, source, std::nullopt, progress);
     for (auto &s : snapshots) storage::copy_snapshot(target, source, s.name, progress);
   }

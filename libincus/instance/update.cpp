@@ -159,12 +159,7 @@ std::optional<device::RunItems> Manager::plug_of(db::InstanceRow &r, const Expan
     bool was = b != before.devices.end(), is = a != after.devices.end();
     if (was && is && b->second == a->second) continue;
     if ((was && n == device::root_disk(before.devices)) || (is && n == device::root_disk(after.devices))) {
-      // Its size is nothing to the guest's mounts.
-      auto wish = [](Config c) {
-        c.erase("size");
-        return c;
-      };
-      if (was && is && wish(b->second) == wish(a->second)) continue;
+      if (was && is && device::same_but_live(b->second, a->second)) continue;
       base::fail(ErrorCode::conflict, "cannot change the root disk {} of instance {} while it is running; stop it first", base::quoted(n), base::quoted(r.name));
     }
     auto prefix = "volatile." + n + ".";

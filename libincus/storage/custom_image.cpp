@@ -12,6 +12,7 @@
 #include "base/names.hpp"
 #include "schema/schema.hpp"
 #include "storage/custom.hpp"
+#include "sys/copy.hpp"
 #include "sys/fault.hpp"
 #include "sys/fs.hpp"
 
@@ -41,30 +42,6 @@ void grow(int fd, std::int64_t size, const std::string &name) {
   if (::ftruncate(fd, size) != 0 || ::fsync(fd) != 0) base::fail_errno(errno, fmt::format("cannot give volume {} a size of {} bytes", base::quoted(name), size));
 }
 
-void copy_bytes(int from, int to, const std::string &name) {
-  off_t at = 0;
-  std::string piece;
-  for (;;) {
-    ssize_t n = ::copy_file_range(from, &at, to, nullptr, 1 << 30, 0);
-    if (n < 0 && errno == EINTR) continue;
-    if (n == 0) return;
-    if (n > 0) continue;
-    // Not between all file systems.
-    if (errno != EXDEV && errno != EINVAL && errno != ENOSYS && errno != EOPNOTSUPP) base::fail_errno(errno, fmt::format("cannot fill volume {}", base::quoted(name)));
-    piece.resize(1 << 20);
-    n = ::pread(from, piece.data(), piece.size(), at);
-    if (n < 0) base::fail_errno(errno, fmt::format("cannot read what volume {} is to hold", base::quoted(name)));
-    if (n == 0) return;
-    at += n;
-    for (ssize_t done = 0; done < n;) {
-      ssize_t w = ::write(to, piece.data() + done, static_cast<std::size_t>(n - done));
-      if (w < 0 && errno == EINTR) continue;
-      if (w < 0) base::fail_errno(errno, fmt::format("cannot fill volume {}", base::quoted(name)));
-      done += w;
-    }
-  }
-}
-
 } // namespace
 
 void CustomVolumes::only_files(const db::VolumeFull &v, const char *doing) {
@@ -88,7 +65,7 @@ void CustomVolumes::fill_image(const storage::Place &p, const db::VolumeFull &v,
     base::Fd file(::openat(dir.get(), image_name(v.content), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
     if (!file) base::fail_errno(errno, fmt::format("cannot make the content of volume {}", base::quoted(v.name)));
     if (v.content == VolumeContent::iso)
-      copy_bytes(medium, file.get(), v.name);
+      sys::copy_content(medium, file.get(), "volume " + base::quoted(v.name));
     else if (::ftruncate(file.get(), size_of(v)) != 0)
       base::fail_errno(errno, fmt::format("cannot give volume {} a size of {} bytes", base::quoted(v.name), size_of(v)));
     if (::fsync(file.get()) != 0) base::fail_errno(errno, fmt::format("cannot keep the content of volume {}", base::quoted(v.name)));

@@ -451,6 +451,38 @@ void sync_tree(int dirfd) {
   }
 }
 
+void copy_content(int from, int to, const std::string &what) {
+  if (::ioctl(to, FICLONE, from) == 0) return;
+  auto failed = [&]() { base::fail_errno(errno, "cannot write " + what); };
+  off_t at = 0;
+  bool by_kernel = true; // not between all file systems
+  std::vector<char> buffer;
+  for (;;) {
+    ssize_t n;
+    if (by_kernel) {
+      off_t in = at, out = at;
+      n = ::copy_file_range(from, &in, to, &out, 1 << 30, 0);
+      if (n < 0 && (errno == EXDEV || errno == EINVAL || errno == EOPNOTSUPP || errno == ENOSYS)) {
+        by_kernel = false;
+        buffer.resize(1 << 20);
+        continue;
+      }
+    } else {
+      n = ::pread(from, buffer.data(), buffer.size(), at);
+      for (ssize_t done = 0; n > 0 && done < n;) {
+        ssize_t w = ::pwrite(to, buffer.data() + done, static_cast<std::size_t>(n - done), at + done);
+        if (w < 0 && errno == EINTR) continue;
+        if (w < 0) failed();
+        done += w;
+      }
+    }
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) failed();
+    if (n == 0) return;
+    at += n;
+  }
+}
+
 void copy_attributes(int source, int target) try {
   struct statx st;
   look(source, "", st);

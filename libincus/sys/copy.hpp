@@ -33,6 +33,9 @@ struct CopyResult {
 /// names the path, and leaves a partial copy for the caller to remove.
 CopyResult copy_tree(int source, int target, const CopyOptions &options = {});
 
+/// The whole of a regular file into an empty one, sharing blocks where the file system can. Throws Error; `what` names it there ("image file \"x\"").
+void copy_content(int from, int to, const std::string &what);
+
 /// Sees to it that a new tree outlasts a power loss once the caller has made a name for it durable: renamed it and synced the directory of
 /// the new name. On ext4 and XFS that commits every change of names and inodes made before, so the contents of the tree's files are enough here, and the
 /// writes of others are not waited for; elsewhere it is a syncfs.

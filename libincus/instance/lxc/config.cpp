@@ -90,9 +90,9 @@ struct Builder {
   void protection() {
     set("lxc.mount.auto", nesting ? "proc:rw sys:rw cgroup:mixed" : "proc:mixed sys:mixed cgroup:mixed");
     set("lxc.cap.drop", nesting ? "sys_time sys_module sys_rawio" : "mac_admin mac_override sys_time sys_module sys_rawio");
-    bool filtered = !seccomp_policy(spec.config).empty();
-    if (filtered) set("lxc.seccomp.profile", places.seccomp);
-    if (filtered && nesting) set("lxc.seccomp.allow_nesting", "1");
+    out.seccomp = seccomp_policy(spec.config);
+    if (!out.seccomp.empty()) set("lxc.seccomp.profile", places.seccomp);
+    if (!out.seccomp.empty() && nesting) set("lxc.seccomp.allow_nesting", "1");
     if (facts.apparmor) {
       set("lxc.apparmor.profile", "generated");
       if (nesting) set("lxc.apparmor.allow_nesting", "1");

@@ -47,11 +47,12 @@ using Lines = std::vector<std::pair<std::string, std::string>>;
 struct Rendered {
   Lines lines;
   std::vector<std::string> stage;
+  std::string seccomp; ///< text of the policy file; empty: the configuration asks for no filter at all
 };
 Rendered render(const StartSpec &spec, const HostFacts &facts, const Places &places);
 /// As the file's text; throws invalid_argument naming the key when a value holds CR, LF or NUL.
 std::string to_text(const Lines &lines, const std::string &raw);
-/// liblxc's form; empty when the configuration asks for no filter at all.
+/// Rendered::seccomp.
 std::string seccomp_policy(const Config &config);
 /// The checks that need no liblxc; throws invalid_argument naming the line.
 void check_raw(const std::string &raw);

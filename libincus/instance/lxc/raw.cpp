@@ -30,7 +30,7 @@ const char *owned(std::string_view key) {
   struct Row {
     std::string_view key;
     bool prefix;
-    const char *why;
+    const char *why; ///< null: it may; the first row that fits counts
   };
   static constexpr Row rows[] = {
       {"lxc.include", false, "files must not be included"},
@@ -41,6 +41,7 @@ const char *owned(std::string_view key) {
       {"lxc.console", true, "the console is the library's"},
       {"lxc.cgroup.dir", true, "the control groups' place is the library's"},
       {"lxc.cgroup.relative", false, "the control groups' place is the library's"},
+      {"lxc.hook.clone", false, nullptr}, // of liblxc's own copying, which is never asked for
       {"lxc.hook", true, "hooks run on the host"},
       {"lxc.monitor", true, "the monitor is the library's"},
       {"lxc.execute", true, "the first program is the guest's init"},
@@ -57,7 +58,6 @@ const char *owned(std::string_view key) {
       {"lxc.autodev", false, "the guest's /dev is the library's"},
       {"lxc.signal", true, "the signals are the library's"},
   };
-  if (key == "lxc.hook.clone") return nullptr; // of liblxc's own copying, which is never asked for
   for (auto &r : rows)
     if (key == r.key || (r.prefix && key.starts_with(r.key) && (key.size() == r.key.size() || key[r.key.size()] == '.'))) return r.why;
   if (key.starts_with("lxc.net.")) {

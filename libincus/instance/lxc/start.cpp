@@ -27,7 +27,6 @@ void LxcRuntime::prepare(const StartSpec &spec, const Places &at, const Rendered
   std::string raw;
   if (auto it = spec.config.find("raw.lxc"); it != spec.config.end()) raw = it->second;
   auto text = to_text(rendered.lines, raw);
-  auto policy = seccomp_policy(spec.config);
   sys::FaultScope fault("write container configuration");
   sys::mkdir_p(AT_FDCWD, run_dir(spec.key), 0700);
   sys::mkdir_p(AT_FDCWD, log_dir(spec.key), 0700);
@@ -38,10 +37,10 @@ void LxcRuntime::prepare(const StartSpec &spec, const Places &at, const Rendered
   ::unlink((at.console_log + ".1").c_str());
   ::unlink((run_dir(spec.key) + "/booted").c_str());
   // The same for every start as a rule; a new file costs more than a look.
-  if (policy.empty())
+  if (rendered.seccomp.empty())
     ::unlink(at.seccomp.c_str());
-  else if (sys::read_small_file(at.seccomp) != policy)
-    write_run_file(at.seccomp, policy, 0600);
+  else if (sys::read_small_file(at.seccomp) != rendered.seccomp)
+    write_run_file(at.seccomp, rendered.seccomp, 0600);
   write_run_file(at.config, text, 0640);
   for (auto *now : {"/disks", "/interfaces"}) ::unlink((run_dir(spec.key) + now).c_str());
   auto write_or_remove = [&](const char *name, const std::string &content) {

@@ -6,7 +6,7 @@
 namespace suite {
 
 struct Exception {
-  const char *door; ///< "remote" (every daemon), "https", "official"
+  const char *door; ///< "memory", "remote" (every daemon), "https", "official"
   const char *test_case, *reason;
 };
 /// Why a refusal of the official daemon with this message may have another code than ours; empty: it may not.

@@ -17,11 +17,11 @@ using base::fail;
 namespace {
 
 std::string is_rate(std::string_view text) {
-  return parse_rate(text) ? "" : "must be a number of KiB in a second, or one with k, m or g at its end";
+  return parse_rate(text) ? "" : "must be a number of KiB in a second, or one of bytes with its unit (kB, MB, GB, KiB, MiB, GiB)";
 }
 
 constexpr schema::Key keys[] = {
-    {"rsync.bwlimit", "string", is_rate, "0", true, "How many KiB in a second are copied from here to other pools; 0: no limit."},
+    {"rsync.bwlimit", "string", is_rate, "0", true, "How much is copied in a second from here to other pools: in KiB, or in bytes with a unit (10MB); 0: no limit."},
     {"source", "string", nullptr, "", false, "An existing empty directory that holds the pool, instead of storage-pools/NAME."},
     {"user.*", "string", nullptr, "", true, "Free for the user's own notes.", true},
     {"volume.*", "string", nullptr, "", true, "What custom volumes made here have where nothing else is said: volume.security.shifted and so on."},
@@ -57,15 +57,11 @@ void check_source(const std::string &value) {
 } // namespace
 
 std::optional<std::uint64_t> parse_rate(std::string_view text) noexcept {
-  if (text.empty()) return 0;
-  std::uint64_t n = 0, unit = 1024;
-  auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), n);
-  auto rest = text.substr(static_cast<std::size_t>(end - text.data()));
-  if (ec != std::errc() || n > 1'000'000'000 || rest.size() > 1) return std::nullopt;
-  if (rest == "m" || rest == "M") unit <<= 10;
-  if (rest == "g" || rest == "G") unit <<= 20;
-  if (!rest.empty() && std::string_view("kKmMgG").find(rest[0]) == std::string_view::npos) return std::nullopt;
-  return n * unit;
+  if (!schema::is_size(text).empty()) return std::nullopt;
+  auto n = static_cast<std::uint64_t>(schema::parse_size(text));
+  bool plain = text.find_first_not_of("0123456789") == text.npos;
+  if (n > std::uint64_t(1) << 50) return std::nullopt;
+  return plain ? n * 1024 : n;
 }
 
 std::span<const schema::Key> pool_keys() noexcept { return keys; }

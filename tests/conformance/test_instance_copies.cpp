@@ -34,14 +34,23 @@ void whole(Host &h) {
   if (!official()) CHECK(json::parse(suite::check(h)).at("problems").as_array().empty());
 }
 
+/// A note in the configuration of an instance's volume, which the official daemon gives no way to change.
+void note(World &w, const std::string &value) {
+  if (!official()) w.host.request("PATCH", "/1.0/storage-pools/default/volumes/container/c1", R"({"config":{"user.v":")" + value + "\"}}");
+}
+void noted(World &w, const std::string &pool, const std::string &volume, const std::string &value) {
+  auto v = ask(w.host, "/1.0/storage-pools/" + pool + "/volumes/container/" + volume);
+  if (!official()) CHECK(text(v.at("config").at("user.v")) == value);
+}
+
 /// c1 with files of its own, one of the image's gone, and a snapshot from before.
 Instance source(World &w) {
   auto c = w.make("c1");
   c.write_file("/root/then", "1");
   if (has(c, "/etc/passwd")) c.remove_file("/etc/passwd"); // the image in memory has none
-  w.host.request("PATCH", "/1.0/storage-pools/default/volumes/container/c1", R"({"config":{"user.v":"s0"}})");
+  note(w, "s0");
   c.create_snapshot({"s0"}).wait();
-  w.host.request("PATCH", "/1.0/storage-pools/default/volumes/container/c1", R"({"config":{"user.v":"now"}})");
+  note(w, "now");
   c.write_file("/root/now", "2");
   return c;
 }
@@ -58,12 +67,11 @@ TEST_CASE("copies: to another pool, as a whole") {
   CHECK(!has(c2, "/etc/passwd"));
   CHECK(has(c2, "/bin/busybox") == has(c1, "/bin/busybox"));
   CHECK(names(c2) == std::vector<std::string>{"s0"});
-  const std::string volume = "/1.0/storage-pools/p2/volumes/container/c2";
-  CHECK(text(ask(w.host, volume).at("config").at("user.v")) == "now");
-  CHECK(text(ask(w.host, volume + "/snapshots/s0").at("config").at("user.v")) == "s0");
+  noted(w, "p2", "c2", "now");
+  noted(w, "p2", "c2/snapshots/s0", "s0");
   CHECK(c2.snapshot("s0").info().expanded_devices.at("root").at("pool") == "p2");
   c2.restore("s0").wait();
-  CHECK(text(ask(w.host, volume).at("config").at("user.v")) == "s0");
+  noted(w, "p2", "c2", "s0");
   CHECK(!has(c2, "/root/now"));
   CHECK(c2.read_file("/root/then") == "1");
   CHECK(!has(c2, "/etc/passwd"));
@@ -123,7 +131,9 @@ TEST_CASE("copies: refreshed, from the same pool and from another") {
     c2.remove().wait();
     c1.write_file("/root/now", "2");
   }
-  REFUSED(invalid_argument, "itself", run(w.host, "POST", "/1.0/instances", R"({"name":"c1","source":{"type":"copy","source":"c1","refresh":true}})"));
+  // The official daemon takes an instance for its own copy.
+  if (!official())
+    REFUSED(invalid_argument, "itself", run(w.host, "POST", "/1.0/instances", R"({"name":"c1","source":{"type":"copy","source":"c1","refresh":true}})"));
   c1.remove().wait();
   w.host.storage_pool("p2").remove();
 }
@@ -144,7 +154,7 @@ TEST_CASE("moves: to another pool, project and name") {
   CHECK(names(c2) == std::vector<std::string>{"s0"});
   CHECK(c2.read_file("/root/now") == "2");
   CHECK(!has(c2, "/etc/passwd"));
-  CHECK(text(ask(w.host, "/1.0/storage-pools/p2/volumes/container/c2").at("config").at("user.v")) == "now");
+  noted(w, "p2", "c2", "now");
   REFUSED(not_found, "c1", ask(w.host, "/1.0/storage-pools/default/volumes/container/c1"));
   whole(w.host);
   run(w.host, "POST", "/1.0/instances/c2", R"({"name":"c2","pool":"default","migration":true,"instance_only":true})");

@@ -82,12 +82,12 @@ TEST_CASE("volume snapshots: what they keep, and restored") {
 
 TEST_CASE("volumes: copied within a pool and to another, with snapshots and without, from one and to another project") {
   World w;
-  w.host.create_storage_pool({"p2", "dir", "", {{"rsync.bwlimit", "100m"}}});
+  w.host.create_storage_pool({"p2", "dir", "", {{"rsync.bwlimit", "100MB"}}});
   REFUSED(invalid_argument, "rsync.bwlimit", w.host.create_storage_pool({"p3", "dir", "", {{"rsync.bwlimit", "fast"}}}));
   w.host.request("POST", volumes, R"({"name":"v1","description":"data","config":{"user.a":"s0"}})");
   put(w, "default", "v1", "echo one > a");
   run(w.host, "POST", volumes + "/v1/snapshots", "{}");
-  w.host.request("PATCH", volumes + "/v1", R"({"config":{"user.a":"now"}})");
+  w.host.request("PATCH", volumes + "/v1", R"({"description":"data","config":{"user.a":"now"}})");
   put(w, "default", "v1", "echo two > a");
   const std::string source = R"("source":{"type":"copy","pool":"default","name":"v1)";
   for (auto &[pool, base] : {std::pair{"default", volumes}, std::pair{"p2", second}}) {

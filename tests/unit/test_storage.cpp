@@ -44,11 +44,11 @@ TEST_CASE("pool configuration") {
   CHECK(refusal({{"source", tmp.path}}) == "");
   for (auto key : {"rsync.speed", "size", "user.", "sourc", ""}) CHECK(refusal({{key, "1"}}).find("not known") != std::string::npos);
   CHECK(refusal({{"rsync.speed", "1"}}).find("\"rsync.speed\"") != std::string::npos);
-  for (auto *good : {"0", "1024", "10k", "3M", "1g"}) CHECK(refusal({{"rsync.bwlimit", good}}) == "");
-  for (auto *bad : {"-1", "fast", "1mb", "1 m", "m", "99999999999"}) CHECK(refusal({{"rsync.bwlimit", bad}}).find("rsync.bwlimit") != std::string::npos);
+  for (auto *good : {"0", "1024", "10kB", "3MiB", "1GB"}) CHECK(refusal({{"rsync.bwlimit", good}}) == "");
+  for (auto *bad : {"-1", "fast", "100m", "1mb", "1 MB", "MB", "9999999999999999"}) CHECK(refusal({{"rsync.bwlimit", bad}}).find("rsync.bwlimit") != std::string::npos);
   CHECK(storage::parse_rate("") == 0);
   CHECK(storage::parse_rate("3") == 3072);
-  CHECK(storage::parse_rate("2m") == 2u << 20);
+  CHECK(storage::parse_rate("2MiB") == 2u << 20);
   CHECK(refusal({{"source", "relative"}}).find("absolute") != std::string::npos);
   CHECK(refusal({{"source", "/"}}).find("root directory") != std::string::npos);
   CHECK(refusal({{"source", tmp.path + "/../../../../../../../.."}}).find("root directory") != std::string::npos);

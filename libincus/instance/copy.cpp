@@ -2,6 +2,7 @@
 // Copies of instances, in a pool or to another, and refreshes of such copies. Moves are in move.cpp.
 #include <algorithm>
 #include <boost/json.hpp>
+#include <utility>
 
 #include "base/error.hpp"
 #include "base/names.hpp"
@@ -95,7 +96,15 @@ void Manager::create_copy(db::InstanceRow &r, const InstanceCreate &request, con
                     {{"project", r.project}, {"name", r.name}, {"store", root.volume.name}, {"pool", root.pool}, {"id", 0}});
   auto progress = [&](std::uint64_t done, std::uint64_t total) { report("copy", done, total); };
   storage::Place to{root.driver, root.volume}, of{from.driver, from.volume, ctx_.pools.copy_rate(from.pool)};
-  storage::copy_volume(to, of, from_snapshot, progress);
+  bool with_snapshots = !from_snapshot && !s.instance_only && root.driver->snapshots();
+  std::vector<db::SnapshotRow> snapshots;
+  std::vector<std::string> names;
+  if (with_snapshots) snapshots = db::snapshots(ctx_.global, src.id);
+  for (auto &snap : snapshots) names.push_back(snap.name);
+  if (from_snapshot)
+    storage::copy_volume(to, of, from_snapshot, progress);
+  else
+    storage::copy_with_snapshots(to, of, names, progress);
   NewVolume volume;
   auto source_volume = volume_row(src, from.pool);
   auto volume_snapshots = db::instance_volume_snapshots(ctx_.global, src.id);
@@ -103,10 +112,9 @@ void Manager::create_copy(db::InstanceRow &r, const InstanceCreate &request, con
   if (from_snapshot)
     for (auto &v : volume_snapshots)
       if (v.name == *from_snapshot) volume.like = {v.description, v.config};
-  if (!from_snapshot && !s.instance_only && root.driver->snapshots()) {
+  if (with_snapshots) {
     auto profiles = profile_map(r.project);
-    for (auto &snap : db::snapshots(ctx_.global, src.id)) {
-      storage::copy_snapshot(to, of, snap.name, progress);
+    for (auto &snap : snapshots) {
       snap.config = for_copy(snap.config);
       adapt_snapshot(snap, r, e, profiles);
       volume.snapshots.push_back(std::move(snap));
@@ -133,6 +141,7 @@ void Manager::refresh(const std::string &project, const std::string &name, const
   auto root = root_of(r, e), from = root_of(src, expand(src));
   storage::Place to{root.driver, root.volume}, of{from.driver, from.volume, ctx_.pools.copy_rate(from.pool)};
   auto progress = [&](std::uint64_t done, std::uint64_t total) { report("copy", done, total); };
+  storage::Since since; // the newest that came before, which both may have
   if (!source.instance_only) {
     auto theirs = db::snapshots(ctx_.global, src.id);
     auto changes = storage::compare_snapshots(marks(theirs), marks(db::snapshots(ctx_.global, r.id)), source.exclude_older);
@@ -140,9 +149,10 @@ void Manager::refresh(const std::string &project, const std::string &name, const
     auto volume_snapshots = db::instance_volume_snapshots(ctx_.global, src.id);
     auto profiles = profile_map(project);
     for (auto &snap : theirs) {
+      auto before = std::exchange(since, snap.name);
       if (std::find(changes.copy.begin(), changes.copy.end(), snap.name) == changes.copy.end()) continue;
       db::Intent intent(ctx_.journal, "snapshot", {{"id", r.id}, {"store", root.volume.name}, {"pool", root.pool}, {"snapshot", snap.name}});
-      storage::copy_snapshot(to, of, snap.name, progress);
+      storage::copy_snapshot(to, of, snap.name, progress, before);
       snap.instance_id = r.id;
       snap.config = for_copy(snap.config);
       adapt_snapshot(snap, r, e, profiles);
@@ -159,7 +169,7 @@ void Manager::refresh(const std::string &project, const std::string &name, const
   auto owners = src.config.find("volatile.last_state.idmap");
   db::Intent intent(ctx_.journal, "instance.refresh", {{"id", r.id}, {"store", root.volume.name}, {"pool", root.pool}, {"commit", false},
                                                        {"owners", owners == src.config.end() ? "[]" : owners->second}});
-  storage::prepare_refresh(to, of, std::nullopt, progress);
+  storage::prepare_refresh(to, of, std::nullopt, progress, since);
   intent.data()["commit"] = true;
   intent.save();
   recover_refresh(intent.data());

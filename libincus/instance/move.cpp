@@ -85,8 +85,9 @@ void Manager::move(const std::string &project, const std::string &name, const In
   } else {
     auto progress = [&](std::uint64_t done, std::uint64_t total) { report("copy", done, total); };
     storage::Place target{root.driver, root.volume}, source{from.driver, from.volume, ctx_.pools.copy_rate(from.pool)};
-    storage::copy_volume(target, source, std::nullopt, progress);
-    for (auto &s : snapshots) storage::copy_snapshot(target, source, s.name, progress);
+    std::vector<std::string> names;
+    for (auto &s : snapshots) names.push_back(s.name);
+    storage::copy_with_snapshots(target, source, names, progress);
   }
   auto profiles = profile_map(fresh.project);
   for (auto &s : snapshots) adapt_snapshot(s, fresh, e, profiles);

@@ -2,6 +2,7 @@
 // Copies, refreshes and moves of custom volumes, within a pool and between pools.
 #include <algorithm>
 #include <boost/json.hpp>
+#include <utility>
 
 #include "base/error.hpp"
 #include "base/names.hpp"
@@ -15,6 +16,11 @@ namespace {
 std::vector<SnapshotMark> marks(const std::vector<db::VolumeSnapshotRow> &rows) {
   std::vector<SnapshotMark> out;
   for (auto &r : rows) out.push_back({r.name, r.created_at});
+  return out;
+}
+std::vector<std::string> names_of(const std::vector<db::VolumeSnapshotRow> &rows) {
+  std::vector<std::string> out;
+  for (auto &r : rows) out.push_back(r.name);
   return out;
 }
 } // namespace
@@ -72,8 +78,10 @@ void CustomVolumes::copy(const VolumeName &to, const VolumeSource &s, const Prog
   v.created_at = base::now();
   auto target = place(to), from = place(s.volume);
   db::Intent intent(journal_, "volume", journal_entry(to));
-  copy_volume(target, from, s.snapshot, progress);
-  for (auto &snapshot : snapshots) copy_snapshot(target, from, snapshot.name, progress);
+  if (s.snapshot)
+    copy_volume(target, from, s.snapshot, progress);
+  else
+    copy_with_snapshots(target, from, names_of(snapshots), progress);
   global_.transaction([&] {
     db::insert_volume(global_, v, snapshots);
   });
@@ -87,22 +95,25 @@ void CustomVolumes::refresh(const VolumeName &to, const VolumeSource &s, const P
   auto v = volume(to.pool, to.project, to.name);
   auto source = volume(s.volume.pool, s.volume.project, s.volume.name);
   auto target = place(to), from = place(s.volume);
+  Since since; // the newest that came before, which both may have
   if (!s.snapshot && !s.volume_only) {
     auto rows = db::volume_snapshots(global_, source.id);
     auto changes = compare_snapshots(marks(rows), marks(db::volume_snapshots(global_, v.id)), s.exclude_older);
     for (auto &name : changes.remove) remove_snapshot_held(v, name);
-    for (auto &name : changes.copy) {
+    for (auto &row : rows) {
+      auto &name = row.name;
+      Since before = std::exchange(since, name);
+      if (std::find(changes.copy.begin(), changes.copy.end(), name) == changes.copy.end()) continue;
       auto data = journal_entry(to);
       data["snapshot"] = name;
       db::Intent intent(journal_, "volume.snapshot", data);
-      copy_snapshot(target, from, name, progress);
-      auto row = *std::find_if(rows.begin(), rows.end(), [&](auto &r) { return r.name == name; });
+      copy_snapshot(target, from, name, progress, before);
       row.volume_id = v.id;
       global_.transaction([&] { db::insert_volume_snapshot(global_, row); });
       intent.done();
     }
   }
-  replace_content(to, [&] { prepare_refresh(target, from, s.snapshot, progress); });
+  replace_content(to, [&] { prepare_refresh(target, from, s.snapshot, progress, since); });
 }
 
 void CustomVolumes::move(const VolumeName &from, const VolumeName &to, const std::function<void()> &users, const Progress &progress) {
@@ -115,8 +126,7 @@ void CustomVolumes::move(const VolumeName &from, const VolumeName &to, const std
   auto data = journal_entry(from);
   data["moved_to"] = journal_entry(to);
   db::Intent old(journal_, "volume", data), fresh(journal_, "volume", journal_entry(to));
-  copy_volume(target, source, std::nullopt, progress);
-  for (auto &snapshot : snapshots) copy_snapshot(target, source, snapshot.name, progress);
+  copy_with_snapshots(target, source, names_of(snapshots), progress);
   global_.transaction([&] {
     // The row stays the same one: snapshots, backups and configuration hang on it.
     global_.exec("UPDATE storage_volumes SET name = ?, storage_pool_id = (SELECT id FROM storage_pools WHERE name = ?), project_id = (SELECT id FROM projects WHERE name = ?) WHERE id = ?",

@@ -33,6 +33,7 @@ struct VolumeRef {
 using Progress = std::function<void(std::uint64_t done, std::uint64_t total)>;
 
 class SnapshotOps;
+class Replication;
 
 /// What a volume or snapshot holds, as one tree whatever the driver: opened to be copied to another pool. Good for as long as it lives and the caller
 /// sees to it that nobody removes the volume.
@@ -107,6 +108,46 @@ public:
 
   /// Null when the driver has none.
   virtual SnapshotOps *snapshots() { return nullptr; }
+  virtual Replication *replication() { return nullptr; }
+};
+
+/// What goes as a stream of its own: a volume or a snapshot, and every volume that a guest made in it.
+struct StreamPart {
+  std::string snapshot;   ///< empty: the volume itself
+  std::string path = "/"; ///< in that
+  bool read_only = false;
+  std::string id{};
+};
+
+/// Volumes as streams that the file system makes and reads itself: what shares blocks goes once.
+class Replication {
+public:
+  virtual ~Replication() = default;
+  // From another pool. False: that one is of another kind, or it cannot be so just now; nothing is changed then. `since`: a snapshot that both volumes may
+  // have; only what differs from it goes, where that is so.
+  virtual bool create(const VolumeRef &vol, Driver &pool, const VolumeRef &source, const std::optional<std::string> &snapshot, const std::optional<std::string> &since,
+                      const Progress &progress) = 0;
+  virtual bool create_snapshot(const VolumeRef &vol, const std::string &snapshot, Driver &pool, const VolumeRef &source, const std::optional<std::string> &since,
+                               const Progress &progress) = 0;
+  /// As SnapshotOps::refresh_prepare().
+  virtual bool refresh_prepare(const VolumeRef &vol, Driver &pool, const VolumeRef &source, const std::optional<std::string> &snapshot,
+                               const std::optional<std::string> &since, const Progress &progress) = 0;
+
+  /// What a backup sends, in this order. Nothing of it changes as long as this lives.
+  class Outgoing {
+  public:
+    struct Part : StreamPart {
+      std::string directory, base; ///< below the pool's directory; `base`: what it is told as the difference from
+    };
+    virtual ~Outgoing() = default;
+    std::vector<Part> parts;
+  };
+  /// `prepare` may write to the copy of the volume that is sent.
+  virtual std::unique_ptr<Outgoing> open_streams(const VolumeRef &vol, const std::vector<std::string> &snapshots, const std::function<void(int dirfd)> &prepare) = 0;
+  /// A volume and its snapshots. `fill` receives all parts into the directory that it gets, each by its place in the list: "0", "1"... `owners`: id maps
+  /// that files of the parts carry, by snapshot. Everything is removed again when something throws.
+  virtual void create_from_streams(const VolumeRef &vol, const std::vector<StreamPart> &parts, const std::map<std::string, IdMap> &owners,
+                                   const std::function<void(int dirfd)> &fill) = 0;
 };
 
 class SnapshotOps {

@@ -31,23 +31,41 @@ Progress paced(const Progress &progress, std::uint64_t rate) {
   };
 }
 
-void copy_volume(const Place &to, const Place &from, const std::optional<std::string> &snapshot, const Progress &progress) {
+void copy_volume(const Place &to, const Place &from, const std::optional<std::string> &snapshot, const Progress &progress, const Since &since) {
   if (to.driver == from.driver) return to.driver->create_copy(to.volume, from.volume, snapshot, progress);
+  auto slowly = paced(progress, from.rate);
+  if (auto *streams = to.driver->replication(); streams && streams->create(to.volume, *from.driver, from.volume, snapshot, since, slowly)) return;
   auto content = from.driver->open_content(from.volume, snapshot);
-  to.driver->create_from_content(to.volume, *content, paced(progress, from.rate));
+  to.driver->create_from_content(to.volume, *content, slowly);
 }
 
-void copy_snapshot(const Place &to, const Place &from, const std::string &snapshot, const Progress &progress) {
+void copy_snapshot(const Place &to, const Place &from, const std::string &snapshot, const Progress &progress, const Since &since) {
   if (to.driver == from.driver) return snapshots_of(to).copy(to.volume, from.volume, snapshot, progress);
+  auto slowly = paced(progress, from.rate);
+  if (auto *streams = to.driver->replication(); streams && streams->create_snapshot(to.volume, snapshot, *from.driver, from.volume, since, slowly)) return;
   auto content = from.driver->open_content(from.volume, snapshot);
-  snapshots_of(to).create_from_content(to.volume, snapshot, *content, paced(progress, from.rate));
+  snapshots_of(to).create_from_content(to.volume, snapshot, *content, slowly);
 }
 
-void prepare_refresh(const Place &to, const Place &from, const std::optional<std::string> &snapshot, const Progress &progress) {
+void prepare_refresh(const Place &to, const Place &from, const std::optional<std::string> &snapshot, const Progress &progress, const Since &since) {
   auto &ops = snapshots_of(to);
   if (to.driver == from.driver) return ops.refresh_prepare(to.volume, from.volume, snapshot, progress);
+  auto slowly = paced(progress, from.rate);
+  if (auto *streams = to.driver->replication(); streams && streams->refresh_prepare(to.volume, *from.driver, from.volume, snapshot, since, slowly)) return;
   auto content = from.driver->open_content(from.volume, snapshot);
-  ops.refresh_prepare(to.volume, *content, paced(progress, from.rate));
+  ops.refresh_prepare(to.volume, *content, slowly);
+}
+
+void copy_with_snapshots(const Place &to, const Place &from, const std::vector<std::string> &snapshots, const Progress &progress) {
+  // Streams tell of each what came after the one before, of the volume what came last.
+  bool chain = to.driver != from.driver && to.driver->replication() && from.driver->replication();
+  if (!chain) copy_volume(to, from, {}, progress);
+  Since since;
+  for (auto &name : snapshots) {
+    copy_snapshot(to, from, name, progress, since);
+    since = name;
+  }
+  if (chain) copy_volume(to, from, {}, progress, since);
 }
 
 SnapshotChanges compare_snapshots(const std::vector<SnapshotMark> &source, const std::vector<SnapshotMark> &target, bool exclude_older) {

@@ -14,12 +14,16 @@ struct Place {
 /// Reports as `progress` does, and holds up who reports until no more than `rate` bytes a second have been copied.
 Progress paced(const Progress &progress, std::uint64_t rate);
 
+// `since`: a snapshot that both may have, so that between pools of one kind only what came after it goes.
+using Since = std::optional<std::string>;
 /// A new volume from another, or from a snapshot of it; snapshots do not come along.
-void copy_volume(const Place &to, const Place &from, const std::optional<std::string> &snapshot, const Progress &progress);
+void copy_volume(const Place &to, const Place &from, const std::optional<std::string> &snapshot, const Progress &progress, const Since &since = {});
 /// A snapshot of `to` that is like the one of the same name of `from`.
-void copy_snapshot(const Place &to, const Place &from, const std::string &snapshot, const Progress &progress);
+void copy_snapshot(const Place &to, const Place &from, const std::string &snapshot, const Progress &progress, const Since &since = {});
 /// Makes what restore_commit() of `to` then puts in place: the present content of `from`, or that of a snapshot.
-void prepare_refresh(const Place &to, const Place &from, const std::optional<std::string> &snapshot, const Progress &progress);
+void prepare_refresh(const Place &to, const Place &from, const std::optional<std::string> &snapshot, const Progress &progress, const Since &since = {});
+/// A new volume with snapshots, named in the order in which they were made.
+void copy_with_snapshots(const Place &to, const Place &from, const std::vector<std::string> &snapshots, const Progress &progress);
 /// Throws not_supported.
 SnapshotOps &snapshots_of(const Place &place);
 

@@ -103,6 +103,8 @@ protected:
   base::Fd snapshot_directory(const VolumeRef &vol) const;
   /// `from` (or -1) is what it is a copy of.
   void add_snapshot(const VolumeRef &vol, const std::string &snapshot, mode_t mode, int from, const Fill &fill);
+  /// Calls `put` with the directory of the volume's snapshots, where it makes that one.
+  void place_snapshot(const VolumeRef &vol, const std::string &snapshot, const std::function<void(int of)> &put);
   void copy_custom(int from, int to, const Progress &progress, int earlier = -1);
   void fill_from_content(int dirfd, const Content &content, const Progress &progress);
   /// The next root, or content, beside the present one.

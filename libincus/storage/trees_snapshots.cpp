@@ -101,6 +101,12 @@ Fd TreeDriver::open_snapshot(const VolumeRef &vol, const std::string &snapshot) 
 }
 
 void TreeDriver::add_snapshot(const VolumeRef &vol, const std::string &snapshot, mode_t mode, int from, const Fill &fill) {
+  place_snapshot(vol, snapshot, [&](int of) {
+    if (from < 0 || !clone(from, of, snapshot, mode, true)) make(of, snapshot, mode, fill, Made::sealed);
+  });
+}
+
+void TreeDriver::place_snapshot(const VolumeRef &vol, const std::string &snapshot, const std::function<void(int)> &put) {
   Fd all;
   if (vol.type == VolumeType::custom) {
     // Pools of earlier versions have none.
@@ -118,7 +124,7 @@ void TreeDriver::add_snapshot(const VolumeRef &vol, const std::string &snapshot,
   }
   if (sys::exists_at(of.get(), snapshot)) fail(ErrorCode::already_exists, "snapshot {} is on disk already", base::quoted(snapshot));
   try {
-    if (from < 0 || !clone(from, of.get(), snapshot, mode, true)) make(of.get(), snapshot, mode, fill, Made::sealed);
+    put(of.get());
   } catch (...) {
     ::unlinkat(all.get(), vol.name.c_str(), AT_REMOVEDIR); // unless others are in it
     throw;

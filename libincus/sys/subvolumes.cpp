@@ -10,6 +10,7 @@
 #include <linux/magic.h>
 #include <memory>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <sys/statfs.h>
 #include <unistd.h>
 
@@ -121,14 +122,18 @@ void snapshot_subvolume(int source, int parent, const std::string &name, bool re
     Fd from = open_nested(source, path);
     Place to = place_of(top.get(), path);
     if (!from || !to.parent) continue; // moved or removed meanwhile
+    struct stat was {};
+    if (::fstat(to.parent.get(), &was) != 0) fail_errno(errno, "cannot look at a directory");
     // In a snapshot a nested subvolume is an empty directory.
     if (::unlinkat(to.parent.get(), to.name.c_str(), AT_REMOVEDIR) != 0) {
       if (errno == ENOENT) continue;
       fail_errno(errno, fmt::format("cannot put subvolume {} into the snapshot", base::quoted(path)));
     }
-    bool was = is_read_only(from.get());
+    bool read_only_too = is_read_only(from.get());
     snapshot_one(from.get(), to.parent.get(), to.name, 0);
-    if (was) protect.push_back(open_child(to.parent.get(), to.name));
+    timespec times[2] = {was.st_atim, was.st_mtim};
+    if (::futimens(to.parent.get(), times) != 0) fail_errno(errno, "cannot set the times of a directory");
+    if (read_only_too) protect.push_back(open_child(to.parent.get(), to.name));
   }
   for (auto &fd : protect) set_read_only(fd.get(), true);
   if (read_only) set_read_only(top.get(), true);

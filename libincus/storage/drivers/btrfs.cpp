@@ -14,6 +14,7 @@
 #include "base/names.hpp"
 #include "storage/config.hpp"
 #include "storage/drivers/btrfs_pool.hpp"
+#include "storage/drivers/btrfs_stream.hpp"
 #include "storage/trees.hpp"
 #include "sys/copy.hpp"
 #include "sys/fault.hpp"
@@ -29,9 +30,9 @@ using sys::FaultScope;
 
 namespace {
 
-class Btrfs final : public RootfsTree {
+class Btrfs final : public RootfsTree, public BtrfsVolumes {
 public:
-  explicit Btrfs(const DriverContext &context) : RootfsTree(context), pool_(context) {}
+  explicit Btrfs(const DriverContext &context) : RootfsTree(context), pool_(context), streams_(*this) {}
 
   void create() override {
     pool_.create();
@@ -41,7 +42,12 @@ public:
     pool_.open();
     TreeDriver::create();
   }
-  bool open() override { return pool_.open(); }
+  bool open() override {
+    bool fresh = pool_.open();
+    streams_.sweep();
+    return fresh;
+  }
+  Replication *replication() override { return &streams_; }
   void close() override { pool_.close(); }
   Config config() override { return pool_.config(); }
   void update(const Config &to) override { pool_.update(to); }
@@ -64,7 +70,7 @@ public:
   void abandon() override {
     if (pool_.is_open()) {
       Fd dir = sys::open_directory(context_.directory);
-      for (auto *name : {"containers", "containers-snapshots", "images", "custom", "custom-snapshots"}) {
+      for (auto *name : {"containers", "containers-snapshots", "images", "custom", "custom-snapshots", transfers_name}) {
         FaultScope fault("remove pool directory");
         erase(dir.get(), name);
       }
@@ -147,7 +153,19 @@ protected:
   }
 
 private:
+  // BtrfsVolumes
+  Fd part(const VolumeRef &vol, const std::optional<std::string> &snapshot) const override { return snapshot ? open_snapshot(vol, *snapshot) : volume(vol); }
+  Fd pool_directory() const override { return TreeDriver::pool(); }
+  Fd volumes(VolumeType type) const override { return type_directory(type); }
+  Fd snapshots_root(VolumeType type) const override { return sys::make_directory(TreeDriver::pool().get(), snapshots_directory(type), type == VolumeType::custom ? 0700 : 0711); }
+  bool erase_entry(int parent, const std::string &name) const override { return erase(parent, name); }
+  void new_snapshot(const VolumeRef &vol, const std::string &snapshot, const std::function<void(int)> &put) override { place_snapshot(vol, snapshot, put); }
+  void forget_prepared(const VolumeRef &vol) override { erase_prepared(type_directory(vol.type).get(), vol); }
+  void remove_everything(const VolumeRef &vol) override { remove_volume(vol); }
+  void about(const char *verb, const VolumeRef &vol, const std::function<void()> &work) const override { explain(verb, describe(vol), work); }
+
   mutable BtrfsPool pool_;
+  BtrfsStreams streams_;
 };
 
 constexpr schema::Key keys[] = {

@@ -18,6 +18,7 @@
 #include "embed/metrics.hpp"
 #include "embed/patches.hpp"
 #include "instance/lxc/runtime.hpp"
+#include "sys/mounts.hpp"
 
 namespace incus::embed {
 
@@ -144,6 +145,11 @@ void Engine::close() {
   if (options_.auto_destroy) {
     instances_->destroy_all();
     pools_->close_all();
+  } else if (directory_) {
+    // What the host has mounted goes with it, unless an instance that runs on has something there, or anybody else.
+    auto used = instances_->pools_in_use();
+    for (auto &p : db::pools(*global_))
+      if (auto at = pools_->directory(p.name); storage::driver(p.driver).mounts && !used.count(p.name) && sys::is_mount_point(at)) sys::unmount_unused(at);
   }
   events_.close();
   // The runtime's watchers use the stores until they have ended; a directory that goes with the host may go first.

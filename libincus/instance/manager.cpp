@@ -219,6 +219,15 @@ bool Manager::is_live(std::int64_t id) {
   return live_.count(id) != 0;
 }
 
+std::set<std::string> Manager::pools_in_use() {
+  std::set<std::string> out;
+  for (auto &r : db::instances(ctx_.global, ""))
+    if (is_live(r.id))
+      for (auto &[name, d] : expand(r).devices)
+        if (auto it = d.find("pool"); it != d.end()) out.insert(it->second);
+  return out;
+}
+
 void Manager::must_run(const db::InstanceRow &row, const char *what) {
   if (!is_live(row.id) || ctx_.runtime.power(key_of(row)) == Power::stopped)
     base::fail(ErrorCode::conflict, "cannot {} instance {}: the instance is not running; start it first", what, base::quoted(row.name));

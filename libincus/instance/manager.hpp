@@ -24,6 +24,10 @@
 #include "instance/runtime.hpp"
 #include "storage/pools.hpp"
 
+namespace incus::unpack {
+struct BackupPlan;
+}
+
 namespace incus::instance {
 
 /// How a long step reports: stage, bytes done, bytes in all. May throw Error(cancelled).
@@ -177,16 +181,22 @@ public:
   void remove_snapshot(const std::string &project, const std::string &name, const std::string &snapshot);
   void restore(const std::string &project, const std::string &name, const std::string &snapshot, const Report &report);
 
+  /// Pools that instances which run now have something on.
+  std::set<std::string> pools_in_use();
   // Backups (backup.cpp, backup_import.cpp).
   struct BackupWish {
     bool alone = false;      ///< without snapshots
     std::string compression; ///< as image::check_compression() gives it
+    bool optimized = false;  ///< as streams of the pool's own, where it has such
   };
+  /// Whether the pool of an instance has streams of its own.
+  bool has_streams(const std::string &project, const std::string &name);
   void write_backup(const std::string &project, const std::string &name, const BackupWish &wish, int out, const Report &report);
-  BackupIndex read_index(int archive);
+  /// `header`: gets backup/optimized_header.yaml where there is one.
+  BackupIndex read_index(int archive, std::string *header = nullptr);
   /// What can be refused before any work; makes of the index what the new instance is to be. `name` and `pool` empty: those of the backup.
-  void check_import(const std::string &project, BackupIndex &index, const std::string &name, const std::string &pool);
-  void import_backup(const BackupIndex &index, int archive, const Report &report);
+  void check_import(const std::string &project, BackupIndex &index, const std::string &header, const std::string &name, const std::string &pool);
+  void import_backup(const BackupIndex &index, const std::string &header, int archive, const Report &report);
   /// An instance that a pool has and the store has not, as its backup.yaml tells. `snapshots`: those on disk.
   void adopt(const std::string &project, const std::string &pool, BackupConfig config);
   /// What backup.yaml of an instance's volume says; nothing when there is none.
@@ -306,6 +316,8 @@ private:
   void write_rendered(const db::InstanceRow &row, const std::string &target, const image::Template &t, const std::string &text);
   void snapshot_claimed(const std::string &project, const std::string &name, const SnapshotCreate &request, const Report &report);
   BackupConfig backup_config(const db::InstanceRow &row, const Root &root, bool snapshots);
+  void write_streams(const db::InstanceRow &row, const Root &root, const BackupWish &wish, int out, const Report &report);
+  void pack(const unpack::BackupPlan &plan, int out, const Report &report);
   void insert_imported(db::InstanceRow &row, const std::string &pool, const BackupConfig &config);
   void must_run(const db::InstanceRow &row, const char *what);
   void must_not_run(const db::InstanceRow &row, const char *what);

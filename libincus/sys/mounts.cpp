@@ -106,6 +106,13 @@ void unmount(const std::string &target) {
   if (errno != EBUSY || ::umount2(target.c_str(), UMOUNT_NOFOLLOW | MNT_DETACH) != 0) fail_errno(errno, fmt::format("cannot unmount {}", base::quoted(target)));
 }
 
+bool unmount_unused(const std::string &target) {
+  FaultScope fault("unmount");
+  if (::umount2(target.c_str(), UMOUNT_NOFOLLOW) == 0 || errno == EINVAL || errno == ENOENT) return true;
+  if (errno != EBUSY) fail_errno(errno, fmt::format("cannot unmount {}", base::quoted(target)));
+  return false;
+}
+
 bool is_mount_point(const std::string &path) {
   struct statx st {};
   if (::statx(AT_FDCWD, path.c_str(), AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_TYPE, &st) != 0) {

@@ -18,6 +18,8 @@ MountOptions parse_mount_options(const std::string &text);
 void mount(const std::string &source, const std::string &target, const char *type, unsigned long flags, const std::string &data);
 /// Lazily: who has a file open there keeps it until he closes it. No mount there is no error.
 void unmount(const std::string &target);
+/// Unless somebody uses it (then false).
+bool unmount_unused(const std::string &target);
 bool is_mount_point(const std::string &path);
 /// The device that is mounted there, as /proc tells it; empty when there is none.
 std::string mounted_device(const std::string &path);

@@ -13,6 +13,7 @@
 #include <incus/incus.hpp>
 
 #include "../support/pools.hpp"
+#include "../support/testing.hpp"
 #include "../support/trees.hpp"
 #include "storage/pools.hpp"
 #include "sys/fs.hpp"
@@ -117,10 +118,14 @@ TEST_CASE("a pool on a loop file is mounted, mounted again, grows and goes") {
   CHECK(st.st_size == 200 << 20);
   CHECK(on_btrfs(s.pool("p")));
   CHECK(s.sound());
+  {
+    auto used = directory(s.pool("p"));
+    s.host.reset();
+    CHECK(on_btrfs(s.pool("p"))); // somebody is in there
+  }
+  s.open();
   s.host.reset();
-  CHECK(on_btrfs(s.pool("p"))); // for instances that outlive the process
-  s.unmount_all();              // as after a restart of the machine
-  CHECK(!on_btrfs(s.pool("p")));
+  CHECK(!on_btrfs(s.pool("p"))); // what the host has mounted goes with it
   s.open();
   CHECK(on_btrfs(s.pool("p")));
   CHECK(s.host->storage_pool("p").info().status == "Created");
@@ -165,7 +170,10 @@ TEST_CASE("what cannot be the source of a pool is refused, and nothing of it is 
   CHECK(has(s.refused("p", {{"size", "many"}}), "size"));
   CHECK(has(s.refused("p", {{"source", "relative"}}), "absolute"));
   CHECK(has(s.refused("p", {{"source", "/"}}), "root directory"));
-  CHECK(has(s.refused("p", {{"source", s.tmp.path + "/nothing"}}), "existing directory"));
+  if (!on_btrfs(s.tmp.path)) CHECK(has(s.refused("p", {{"source", s.tmp.path + "/nothing"}}), "could only be made on a Btrfs"));
+  CHECK(has(s.refused("p", {{"source", s.tmp.path + "/no/such"}}), "nor is the directory"));
+  CHECK(has(s.refused("p", {{"source", s.path + "/images/new"}}), "state directory"));
+  CHECK(has(s.refused("p", {{"source", s.path + "/storage-pools/q"}}), "state directory"));
   CHECK(has(s.refused("p", {{"source", s.path}}), "state directory"));
   CHECK(has(s.refused("p", {{"source", s.path + "/images"}}), "state directory"));
   CHECK(has(s.refused("p", {{"source", s.tmp.path}}), "state directory"));
@@ -228,6 +236,21 @@ TEST_CASE("a pool on a device, and in a directory or subvolume that was there be
     CHECK(fs::is_empty(disk.at + "/" + name));
     CHECK(!fs::exists(s.pool("p")));
   }
+  // One that is not there is made, and stays when the pool goes, as with the official daemon.
+  s.make("p", {{"source", disk.at + "/fresh"}});
+  CHECK(sys::is_subvolume(directory(disk.at + "/fresh").get()));
+  CHECK(fs::exists(disk.at + "/fresh/containers"));
+  CHECK(s.host->storage_pool("p").info().config == Config{{"source", disk.at + "/fresh"}, {"volatile.initial_source", disk.at + "/fresh"}});
+  s.host->storage_pool("p").remove();
+  CHECK(fs::is_empty(disk.at + "/fresh"));
+  // Of a pool that was not to be nothing stays.
+  storage::DriverContext c{"q", s.pool("q"), {{"source", disk.at + "/never"}}, &silent, s.path + "/disks"};
+  c.config = storage::driver("btrfs").prepare(c);
+  storage::driver("btrfs").open(c)->create();
+  CHECK(fs::exists(disk.at + "/never/containers"));
+  storage::driver("btrfs").open(c)->abandon(); // as after a kill
+  CHECK(!fs::exists(disk.at + "/never"));
+  CHECK(!fs::exists(s.pool("q")));
   CHECK(s.sound());
 }
 
@@ -276,6 +299,32 @@ TEST_CASE("a pool whose disk is gone at start says so, and the rest of the host 
   // It is used again as soon as it is there.
   fs::rename(file + ".away", file);
   CHECK(s.host->storage_pool("p").info().status == "Created");
+  s.host->instance("c1").remove().wait();
+  CHECK_MESSAGE(s.sound(), s.host->request("GET", "/internal/check"));
+}
+
+TEST_CASE("a pool stays where it is as long as an instance runs on it") {
+  State s;
+  s.make("p", {{"size", "300MiB"}});
+  incus::testing::make_busybox_image(s.tmp.path + "/image");
+  ImageImport how;
+  how.alias = "busy";
+  s.host->import_image(s.tmp.path + "/image", how).wait();
+  InstanceCreate r;
+  r.name = "c1";
+  r.source.type = "image";
+  r.source.alias = "busy";
+  r.devices["root"] = {{"type", "disk"}, {"path", "/"}, {"pool", "p"}};
+  s.host->create_instance(r).wait();
+  s.host->instance("c1").start().wait();
+  s.host.reset();
+  CHECK(on_btrfs(s.pool("p")));
+  s.open();
+  CHECK(s.host->instance("c1").info().status == "Running");
+  s.host->instance("c1").stop(true).wait();
+  s.host.reset();
+  CHECK(!on_btrfs(s.pool("p")));
+  s.open();
   s.host->instance("c1").remove().wait();
   CHECK_MESSAGE(s.sound(), s.host->request("GET", "/internal/check"));
 }

@@ -64,20 +64,10 @@ public:
         if (auto names = TreeDriver::list(type); !names.empty())
           fail(ErrorCode::conflict, "pool {} cannot be removed: {} is on it; delete it first", base::quoted(context_.pool), base::quoted(names[0]));
     }
-    abandon();
+    clear(false);
   }
 
-  void abandon() override {
-    if (pool_.is_open()) {
-      Fd dir = sys::open_directory(context_.directory);
-      for (auto *name : {"containers", "containers-snapshots", "images", "custom", "custom-snapshots", transfers_name}) {
-        FaultScope fault("remove pool directory");
-        erase(dir.get(), name);
-      }
-    }
-    pool_.close();
-    pool_.remove_storage();
-  }
+  void abandon() override { clear(true); }
   using TreeDriver::create;
   using TreeDriver::remove;
 
@@ -153,6 +143,18 @@ protected:
   }
 
 private:
+  void clear(bool abandoned) {
+    if (pool_.is_open()) {
+      Fd dir = sys::open_directory(context_.directory);
+      for (auto *name : {"containers", "containers-snapshots", "images", "custom", "custom-snapshots", transfers_name}) {
+        FaultScope fault("remove pool directory");
+        erase(dir.get(), name);
+      }
+    }
+    pool_.close();
+    pool_.remove_storage(abandoned);
+  }
+
   // BtrfsVolumes
   Fd part(const VolumeRef &vol, const std::optional<std::string> &snapshot) const override { return snapshot ? open_snapshot(vol, *snapshot) : volume(vol); }
   Fd pool_directory() const override { return TreeDriver::pool(); }

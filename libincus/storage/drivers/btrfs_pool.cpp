@@ -71,6 +71,20 @@ void check_device(const std::string &source, bool wipe) {
     refuse(source, "there is a Btrfs file system on the device; set source.wipe to true to lose what is on it");
 }
 
+/// Set as long as a pool is made whose source is a subvolume of its own: that is taken away with a pool that is not to be.
+constexpr const char *made_key = "volatile.source_made";
+
+/// A source that is not there becomes a subvolume, where its directory is on a Btrfs file system.
+void check_new_directory(const DriverContext &c, const std::string &source) {
+  std::error_code error;
+  fs::path path(source), parent = fs::canonical(path.parent_path(), error), state = fs::weakly_canonical(fs::path(c.directory).parent_path().parent_path());
+  auto name = path.filename().string();
+  if (error || name.empty() || name == "." || name == "..") refuse(source, "is not there, nor is the directory in which it could be made");
+  if (below(parent, state))
+    refuse(source, fmt::format("must not lie in the state directory {}; of what is in there only {} can be a source", base::quoted(state.string()), base::quoted(c.directory)));
+  if (!sys::is_btrfs(sys::open_directory(parent).get())) refuse(source, "is not there, and could only be made on a Btrfs file system");
+}
+
 void check_directory(const DriverContext &c, const std::string &source) {
   std::error_code error;
   fs::path real = fs::canonical(source, error), state = fs::weakly_canonical(fs::path(c.directory).parent_path().parent_path());
@@ -131,6 +145,9 @@ Config BtrfsPool::prepare(const DriverContext &context) {
     if (fs::exists(fs::symlink_status(source)) && !fs::is_empty(source)) refuse(source, "must be empty");
   } else if (is_block_device(source)) {
     check_device(source, wipe);
+  } else if (!fs::exists(fs::symlink_status(source))) {
+    check_new_directory(c, source);
+    c.config[made_key] = "true";
   } else {
     check_directory(c, source);
   }
@@ -179,7 +196,10 @@ void BtrfsPool::create() {
   auto k = kind();
   struct Done { // asked for this once
     Config &config;
-    ~Done() { config.erase("source.wipe"); }
+    ~Done() {
+      config.erase("source.wipe");
+      config.erase(made_key);
+    }
   } done{context_.config};
   if (k == Kind::here) {
     fs::path at(context_.directory);
@@ -191,6 +211,11 @@ void BtrfsPool::create() {
       if (::rmdir(at.c_str()) != 0) fail_errno(errno, fmt::format("cannot put a subvolume in place of directory {}", base::quoted(at.string())));
     }
     return sys::create_subvolume(parent.get(), at.filename());
+  }
+  made_ = context_.config.count(made_key) != 0;
+  if (made_ && !fs::exists(fs::symlink_status(source()))) {
+    fs::path at(source());
+    sys::create_subvolume(sys::open_directory(at.parent_path()).get(), at.filename());
   }
   if (k == Kind::loop) {
     FaultScope fault("make loop file");
@@ -245,9 +270,14 @@ void BtrfsPool::close() {
   if (kind() != Kind::here && sys::is_mount_point(context_.directory)) sys::unmount(context_.directory);
 }
 
-void BtrfsPool::remove_storage() {
+void BtrfsPool::remove_storage(bool abandoned) {
   std::lock_guard lock(mutex_);
   removed_ = true;
+  if (abandoned && (made_ || context_.config.count(made_key))) {
+    fs::path at(source());
+    std::error_code error;
+    if (fs::is_empty(at, error) && !error) sys::remove_subvolume(sys::open_directory(at.parent_path()).get(), at.filename());
+  }
   if (kind() == Kind::here) {
     fs::path at(context_.directory);
     if (fs::exists(at.parent_path())) sys::remove_subvolume(sys::open_directory(at.parent_path()).get(), at.filename());

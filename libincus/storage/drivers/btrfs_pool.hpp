@@ -22,8 +22,8 @@ public:
   bool open();
   void close();
   bool is_open() const;
-  /// After close(): the loop file.
-  void remove_storage();
+  /// After close(): the loop file; `abandoned`: also a subvolume that create() made for a source that was not there.
+  void remove_storage(bool abandoned);
   /// Of what is to be stored.
   Config config() const {
     std::lock_guard lock(mutex_);
@@ -41,7 +41,7 @@ private:
 
   DriverContext context_;
   mutable std::recursive_mutex mutex_;
-  bool removed_ = false;
+  bool removed_ = false, made_ = false;
 };
 
 } // namespace incus::storage

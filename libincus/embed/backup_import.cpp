@@ -43,10 +43,11 @@ base::Fd Engine::backup_body(api::Request &q) {
 
 api::Reply Engine::import_instance(api::Request &q) {
   auto file = std::make_shared<base::Fd>(backup_body(q));
-  auto index = std::make_shared<instance::BackupIndex>(instances_->read_index(file->get()));
-  instances_->check_import(q.project(), *index, q.header("x-incus-name"), q.header("x-incus-pool"));
+  auto header = std::make_shared<std::string>();
+  auto index = std::make_shared<instance::BackupIndex>(instances_->read_index(file->get(), header.get()));
+  instances_->check_import(q.project(), *index, *header, q.header("x-incus-name"), q.header("x-incus-pool"));
   auto s = instance_operation(q, "Restoring backup", index->name);
-  return async(std::move(s), [this, file, index](TaskOperation &op) { instances_->import_backup(*index, file->get(), report_to(op)); });
+  return async(std::move(s), [this, file, index, header](TaskOperation &op) { instances_->import_backup(*index, *header, file->get(), report_to(op)); });
 }
 
 /// A volume of content iso from what comes.
@@ -78,7 +79,9 @@ api::Reply Engine::import_volume(api::Request &q) {
   if (!type.empty() && type != "backup") base::fail(ErrorCode::invalid_argument, "unknown type {} of an import: must be backup or iso", base::quoted(type));
   pools_->info(q.path[0]);
   auto file = std::make_shared<base::Fd>(backup_body(q));
-  auto import = std::make_shared<backup::VolumeImport>(backup::check_volume(instances_->read_index(file->get())));
+  std::string header;
+  auto index = instances_->read_index(file->get(), &header);
+  auto import = std::make_shared<backup::VolumeImport>(backup::check_volume(index, header, pools_->info(q.path[0]).driver));
   auto &v = import->volume;
   v.pool = q.path[0];
   v.project = volume_owner(*global_, q);

@@ -49,7 +49,7 @@ json::value to_json(const db::BackupRow &b, bool volume) {
 struct Wish {
   std::string name, compression;
   Time expires_at;
-  bool alone = false;
+  bool alone = false, optimized = false;
 };
 
 Wish wish_of(const json::value &body) {
@@ -60,7 +60,7 @@ Wish wish_of(const json::value &body) {
   w.compression = text_of(*o, "compression_algorithm");
   if (auto t = text_of(*o, "expires_at"); !t.empty()) w.expires_at = base::parse_time(t);
   w.alone = flag_of(*o, "instance_only") || flag_of(*o, "volume_only") || flag_of(*o, "container_only");
-  flag_of(*o, "optimized_storage"); // no driver here has a stream of its own: a plain backup is made, as Incus does
+  w.optimized = flag_of(*o, "optimized_storage");
   return w;
 }
 
@@ -104,20 +104,21 @@ api::Reply Engine::list_backups(api::Request &q) {
 api::Reply Engine::make_backup(api::Request &q) {
   auto s = backup_subject(q);
   if (!s.is_volume()) instances_->row(s.project, s.name);
-  if (s.volume) storage::CustomVolumes::only_files(*s.volume, "make a backup of");
   auto w = wish_of(q.body);
   db::BackupRow row;
   row.name = backups_->name_for(s.owner, w.name);
   row.created_at = base::now();
   row.expires_at = w.expires_at;
   row.alone = w.alone;
+  // Where the pool has no streams of its own a plain backup is made, as Incus does.
+  row.optimized = w.optimized && (s.volume ? pools_->driver(s.volume->pool)->replication() != nullptr : instances_->has_streams(s.project, s.name));
   auto compression = image::check_compression(w.compression.empty() ? project_setting(s.project, "backups.compression_algorithm") : w.compression);
   return async(s.spec(q, s.is_volume() ? "Creating custom volume backup" : "Backing up instance", row.name), [this, s, row, compression](TaskOperation &op) {
     backups_->create(s.owner, row, [&](int fd) {
       if (s.volume)
-        backup::write_volume({*global_, *pools_, *volumes_, images_->helper()}, {s.volume->pool, s.volume->project, s.volume->name}, !row.alone, compression, fd, report_to(op));
+        backup::write_volume({*global_, *pools_, *volumes_, images_->helper()}, {s.volume->pool, s.volume->project, s.volume->name}, {row.alone, compression, row.optimized}, fd, report_to(op));
       else
-        instances_->write_backup(s.project, s.name, {row.alone, compression}, fd, report_to(op));
+        instances_->write_backup(s.project, s.name, {row.alone, compression, row.optimized}, fd, report_to(op));
     });
     events_.lifecycle(s.event + "-created", s.url_of(row.name), s.project);
   });

@@ -9,6 +9,7 @@
 #include "helper/unpack/backup_plan.hpp"
 #include "helper/unpack/common.hpp"
 #include "image/helper.hpp"
+#include "instance/backup_streams.hpp"
 #include "instance/manager.hpp"
 #include "sys/fault.hpp"
 #include "sys/fs.hpp"
@@ -58,6 +59,7 @@ unpack::BackupPart part(const std::string &pool, std::string prefix, const std::
   return p;
 }
 
+
 } // namespace
 
 BackupConfig Manager::backup_config(const db::InstanceRow &r, const Root &root, bool snapshots) {
@@ -89,6 +91,42 @@ BackupConfig Manager::backup_config(const db::InstanceRow &r, const Root &root, 
   return c;
 }
 
+bool Manager::has_streams(const std::string &project, const std::string &name) {
+  auto r = row(project, name);
+  return root_of(r, expand(r)).driver->replication() != nullptr;
+}
+
+/// As streams: owners in them are as they are on disk, and the index says whose those are.
+void Manager::write_streams(const db::InstanceRow &r, const Root &root, const BackupWish &wish, int out, const Report &report) {
+  BackupIndex index;
+  index.name = r.name;
+  index.pool = root.pool;
+  index.optimized = index.optimized_header = true;
+  index.config = backup_config(r, root, !wish.alone);
+  auto &c = index.config;
+  index.backend = c.pool ? c.pool->driver : "";
+  for (auto &s : c.snapshots) {
+    index.snapshots.push_back(s.name);
+    if (root.driver->snapshots()->snapshot_root(root.volume, s.name).idmapped) s.config[idmap_key] = "[]";
+  }
+  if (root.driver->rootfs(root.volume).idmapped) c.instance->row.config[idmap_key] = c.instance->expanded_config[idmap_key] = "[]";
+  auto streams = root.driver->replication()->open_streams(root.volume, index.snapshots, [&](int dir) {
+    sys::FaultScope fault("write backup.yaml");
+    sys::remove_tree(dir, file_name);
+    sys::write_new_file(dir, file_name, format_backup(c), 0400);
+  });
+  unpack::BackupPlan plan;
+  plan.pool = ctx_.pools.directory(root.pool);
+  plan.compression = wish.compression;
+  plan.index = format_index(index);
+  add_streams(plan, *streams, false);
+  pack(plan, out, report);
+}
+
+void Manager::pack(const unpack::BackupPlan &plan, int out, const Report &report) {
+  pack_backup(ctx_.images.helper(), plan, out, [&](std::uint64_t done, std::uint64_t) { report("create_backup", done, 0); });
+}
+
 void Manager::write_backup(const std::string &project, const std::string &name, const BackupWish &wish, int out, const Report &report) {
   Claim claim(*this, project, name, "backup");
   auto r = row(project, name);
@@ -100,6 +138,7 @@ void Manager::write_backup(const std::string &project, const std::string &name, 
     auto ids = ids_of(r.config);
     root.driver->shift(root.volume, ids, ids); // one that was cut off is finished first
   }
+  if (wish.optimized && root.driver->replication()) return write_streams(r, root, wish, out, report);
   unpack::BackupPlan plan;
   plan.pool = pool;
   plan.compression = wish.compression;
@@ -130,12 +169,7 @@ void Manager::write_backup(const std::string &project, const std::string &name, 
   index.pool = root.pool;
   index.backend = c.pool ? c.pool->driver : "";
   plan.index = format_index(index);
-  auto file = sys::memory_file("plan", unpack::to_text(plan));
-  {
-    sys::FaultScope fault("pack backup");
-    image::Job job(ctx_.images.helper(), static_cast<std::uint32_t>(unpack::Op::backup), {}, {out, file.get()});
-    job.finish([&](std::uint64_t done, std::uint64_t) { report("create_backup", done, 0); });
-  }
+  pack(plan, out, report);
   if (intent) {
     root.driver->remove_volume(copy);
     intent->done();

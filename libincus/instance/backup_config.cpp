@@ -225,8 +225,8 @@ std::string format_index(const BackupIndex &i) {
   t.text("backend", i.backend);
   t.text("pool", i.pool);
   if (!i.snapshots.empty()) t.list("snapshots", i.snapshots);
-  t.flag("optimized", false);
-  t.flag("optimized_header", false);
+  t.flag("optimized", i.optimized);
+  t.flag("optimized_header", i.optimized_header);
   t.text("type", i.type);
   t.open("config");
   write(t, i.config);

@@ -29,7 +29,7 @@ struct BackupConfig {
 struct BackupIndex {
   std::string name, backend, pool, type = "container";
   std::vector<std::string> snapshots;
-  bool optimized = false;
+  bool optimized = false, optimized_header = false;
   BackupConfig config;
 };
 

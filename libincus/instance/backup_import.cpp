@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Instances from backups, and from pools that the store does not know.
 #include <boost/json.hpp>
+#include <map>
 #include <set>
 
 #include "base/error.hpp"
@@ -10,6 +11,7 @@
 #include "device/device.hpp"
 #include "helper/unpack/common.hpp"
 #include "image/helper.hpp"
+#include "instance/backup_streams.hpp"
 #include "instance/keys.hpp"
 #include "instance/manager.hpp"
 #include "schema/schema.hpp"
@@ -46,6 +48,17 @@ void place_root(Devices &own, const Devices &of_profiles, const Devices &before,
   own[name] = wanted;
 }
 
+storage::IdMap ids_of(const Config &config) {
+  auto it = config.find(idmap_key);
+  return it == config.end() ? storage::IdMap{} : sys::parse_idmap(it->second);
+}
+
+storage::Replication &streams_for(storage::Pools &pools, const std::string &pool) {
+  auto *streams = pools.driver(pool)->replication();
+  if (!streams) base::fail(ErrorCode::not_supported, "the backup is optimized, but storage pool {} has no streams of its own", base::quoted(pool));
+  return *streams;
+}
+
 /// What belongs to the machine that the backup was made on.
 void clean(Config &config) {
   drop_host_names(config, {});
@@ -66,17 +79,20 @@ std::string backup_shifts(const std::string &part, const Config &config, const c
   return out + "\n";
 }
 
-BackupIndex Manager::read_index(int archive) {
-  image::Job job(ctx_.images.helper(), static_cast<std::uint32_t>(unpack::Op::index), {}, {archive});
-  job.finish({});
-  return parse_index(job.data());
+BackupIndex Manager::read_index(int archive, std::string *header) {
+  auto file = [&](std::vector<std::string> args) {
+    image::Job job(ctx_.images.helper(), static_cast<std::uint32_t>(unpack::Op::index), std::move(args), {archive});
+    job.finish({});
+    return job.data();
+  };
+  auto i = parse_index(file({}));
+  if (header && i.optimized && i.optimized_header) *header = file({streams_header_name});
+  return i;
 }
 
-void Manager::check_import(const std::string &project, BackupIndex &i, const std::string &name, const std::string &pool) {
+void Manager::check_import(const std::string &project, BackupIndex &i, const std::string &header, const std::string &name, const std::string &pool) {
   db::project_id(ctx_.global, project);
   if (i.type != "container") base::fail(ErrorCode::not_supported, "the backup is one of type {}: only containers can be imported so far", base::quoted(i.type));
-  if (i.optimized)
-    base::fail(ErrorCode::not_supported, "the backup holds a stream of the storage driver {}, which this server cannot read: make one without --optimized-storage", base::quoted(i.backend));
   auto &c = i.config;
   if (!c.instance) base::fail(ErrorCode::corrupt, "backup/index.yaml tells of no instance");
   auto &r = c.instance->row;
@@ -99,6 +115,10 @@ void Manager::check_import(const std::string &project, BackupIndex &i, const std
       base::fail(ErrorCode::not_found, "Storage pool not found: there is no pool {}{}", base::quoted(i.pool), pool.empty() ? ", and the default profile has no root disk: name a pool" : "");
     i.pool = fallback->devices.at(root).at("pool");
   }
+  if (i.optimized) {
+    streams_of(i, header, db::pools(ctx_.global, i.pool).at(0).driver);
+    streams_for(ctx_.pools, i.pool);
+  }
   r.project = project;
   r.name = i.name;
   auto devices_of = [&](const std::vector<std::string> &names) {
@@ -116,14 +136,16 @@ void Manager::check_import(const std::string &project, BackupIndex &i, const std
   if (db::instance(ctx_.global, project, i.name)) base::fail(ErrorCode::already_exists, "instance {} already exists", base::quoted(i.name));
 }
 
-void Manager::import_backup(const BackupIndex &i, int archive, const Report &report) {
+void Manager::import_backup(const BackupIndex &i, const std::string &header, int archive, const Report &report) {
   auto c = i.config;
   auto r = c.instance->row;
   Claim claim(*this, r.project, r.name, "create");
   if (db::instance(ctx_.global, r.project, r.name)) base::fail(ErrorCode::already_exists, "instance {} already exists", base::quoted(r.name));
   if (ctx_.directory.empty()) base::fail(ErrorCode::not_supported, "cannot import instance {}: this is a test host in memory", base::quoted(r.name));
   std::string shifts = backup_shifts("", r.config, idmap_key);
+  std::map<std::string, storage::IdMap> owners{{"", ids_of(r.config)}};
   for (auto &s : c.snapshots) {
+    owners[s.name] = ids_of(s.config);
     shifts += backup_shifts(s.name, s.config, idmap_key);
     clean(s.config);
     s.config[idmap_key] = "[]";
@@ -137,12 +159,20 @@ void Manager::import_backup(const BackupIndex &i, int archive, const Report &rep
     base::fail(ErrorCode::conflict, "cannot create instance {}: pool {} holds a volume of that name that no instance owns", base::quoted(r.name), base::quoted(root.pool));
   auto file = sys::memory_file("shifts", shifts);
   db::Intent intent(ctx_.journal, "instance.create", {{"project", r.project}, {"name", r.name}, {"store", root.volume.name}, {"pool", root.pool}, {"id", 0}});
-  root.driver->create_from_backup(root.volume, !c.snapshots.empty(), [&](int dir, int beside) {
-    std::vector<int> fds{archive, file.get(), dir};
-    if (beside >= 0) fds.push_back(beside);
-    image::Job job(ctx_.images.helper(), static_cast<std::uint32_t>(unpack::Op::restore), {}, std::move(fds));
-    job.finish([&](std::uint64_t done, std::uint64_t total) { report("unpack", done, total); });
-  });
+  auto unpacked = [&](std::uint64_t done, std::uint64_t total) { report("unpack", done, total); };
+  if (i.optimized) {
+    auto &streams = streams_for(ctx_.pools, root.pool);
+    auto parts = streams_of(i, header, db::pools(ctx_.global, root.pool).at(0).driver);
+    streams.create_from_streams(root.volume, parts, owners,
+                                [&](int dir) { receive_streams(ctx_.images.helper(), archive, stream_files(parts, false), dir, unpacked); });
+  } else {
+    root.driver->create_from_backup(root.volume, !c.snapshots.empty(), [&](int dir, int beside) {
+      std::vector<int> fds{archive, file.get(), dir};
+      if (beside >= 0) fds.push_back(beside);
+      image::Job job(ctx_.images.helper(), static_cast<std::uint32_t>(unpack::Op::restore), {}, std::move(fds));
+      job.finish(unpacked);
+    });
+  }
   if (!c.snapshots.empty()) {
     std::set<std::string> want;
     for (auto &s : c.snapshots) want.insert(s.name);

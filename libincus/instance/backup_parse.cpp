@@ -214,6 +214,7 @@ BackupIndex parse_index(const std::string &yaml) {
   for (auto &s : i.snapshots)
     if (auto cut = s.find('/'); cut != std::string::npos) s.erase(0, cut + 1);
   i.optimized = r.flag(n, "optimized");
+  i.optimized_header = r.flag(n, "optimized_header");
   if (auto type = r.text(n, "type"); !type.empty()) i.type = type;
   auto c = r.map(n, "config");
   if (!c.IsDefined()) base::fail(ErrorCode::corrupt, "Backup file is missing required information: backup/index.yaml has no config, it was made by a version that is too old");

@@ -3,6 +3,7 @@
 #pragma once
 #include <condition_variable>
 #include <functional>
+#include <map>
 #include <mutex>
 #include <set>
 #include <string>
@@ -51,6 +52,8 @@ public:
   void resize(const db::VolumeFull &volume, const std::function<void()> &commit);
   /// What a volume on a pool is, by what lies in it; the size of a disk or medium is put into its configuration.
   static void recognise(int dirfd, db::VolumeFull &volume);
+  /// The file that a disk or medium lies in.
+  static const char *image_file(db::VolumeContent content) noexcept;
   /// Throws not_supported: what only trees of files can.
   static void only_files(const db::VolumeFull &volume, const char *doing);
 
@@ -84,6 +87,9 @@ public:
   void with_places(const VolumeName &volume, bool snapshots, const UsePlaces &use);
   /// `volume` and its snapshots, filled by `fill` (storage/driver.hpp).
   void create_from_backup(const db::VolumeFull &volume, const std::vector<db::VolumeSnapshotRow> &snapshots, const std::function<void(int dirfd, int snapshots)> &fill);
+  /// As above, of an optimised backup.
+  void create_from_streams(const db::VolumeFull &volume, const std::vector<db::VolumeSnapshotRow> &snapshots, const std::vector<StreamPart> &parts,
+                           const std::map<std::string, IdMap> &owners, const std::function<void(int dirfd)> &fill);
   /// Rows for a volume that is on the pool already.
   void adopt(const db::VolumeFull &volume, const std::vector<db::VolumeSnapshotRow> &snapshots);
 
@@ -107,6 +113,8 @@ private:
   };
 
   storage::Place place(const VolumeName &name);
+  void from_backup(db::VolumeFull volume, std::vector<db::VolumeSnapshotRow> snapshots, const std::function<void(Driver &driver)> &make);
+  void measure(db::VolumeFull &volume, std::vector<db::VolumeSnapshotRow> &snapshots);
   db::VolumeFull source_of(const VolumeSource &source);
   SnapshotOps &snapshots(const std::string &pool);
   void remove_snapshot_held(const db::VolumeFull &volume, const std::string &name);

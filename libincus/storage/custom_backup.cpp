@@ -26,7 +26,6 @@ void check_snapshots(const db::VolumeFull &v, const std::vector<db::VolumeSnapsh
 void CustomVolumes::with_places(const VolumeName &n, bool with_snapshots, const UsePlaces &use) {
   Hold hold(*this, {n});
   auto v = volume(n.pool, n.project, n.name);
-  only_files(v, "make a backup of");
   std::vector<db::VolumeSnapshotRow> snaps;
   if (with_snapshots) snaps = db::volume_snapshots(global_, v.id);
   std::vector<Place> places;
@@ -36,14 +35,26 @@ void CustomVolumes::with_places(const VolumeName &n, bool with_snapshots, const 
 }
 
 void CustomVolumes::create_from_backup(const db::VolumeFull &v, const std::vector<db::VolumeSnapshotRow> &snaps, const std::function<void(int, int)> &fill) {
-  validate(v.name, v.config, false);
+  from_backup(v, snaps, [&](Driver &driver) { driver.create_from_backup(ref(v), !snaps.empty(), fill); });
+}
+
+void CustomVolumes::create_from_streams(const db::VolumeFull &v, const std::vector<db::VolumeSnapshotRow> &snaps, const std::vector<StreamPart> &parts,
+                                        const std::map<std::string, IdMap> &owners, const std::function<void(int)> &fill) {
+  from_backup(v, snaps, [&](Driver &driver) {
+    if (!driver.replication()) base::fail(ErrorCode::not_supported, "the backup is optimized, but storage pool {} has no streams of its own", base::quoted(v.pool));
+    driver.replication()->create_from_streams(ref(v), parts, owners, fill);
+  });
+}
+
+void CustomVolumes::from_backup(db::VolumeFull v, std::vector<db::VolumeSnapshotRow> snaps, const std::function<void(Driver &)> &make) {
+  validate(v.name, v.config, false, v.content);
   check_snapshots(v, snaps);
   auto driver = pools_.driver(v.pool);
   VolumeName n{v.pool, v.project, v.name};
   Hold hold(*this, {n});
   must_be_new(n, "create");
   db::Intent intent(journal_, "volume", journal_entry(n));
-  driver->create_from_backup(ref(v), !snaps.empty(), fill);
+  make(*driver);
   if (!snaps.empty()) {
     std::set<std::string> want;
     for (auto &s : snaps) want.insert(s.name);
@@ -51,6 +62,7 @@ void CustomVolumes::create_from_backup(const db::VolumeFull &v, const std::vecto
     if (want != std::set<std::string>(have.begin(), have.end()))
       base::fail(ErrorCode::corrupt, "the snapshots in the backup of volume {} are not those that its index names", base::quoted(v.name));
   }
+  measure(v, snaps);
   global_.transaction([&] { db::insert_volume(global_, v, snaps); });
   intent.done();
 }

@@ -44,6 +44,23 @@ void grow(int fd, std::int64_t size, const std::string &name) {
 
 } // namespace
 
+const char *CustomVolumes::image_file(VolumeContent content) noexcept { return image_name(content); }
+
+/// A disk or medium is as large as its file is, whatever a backup says; one that is none is refused.
+void CustomVolumes::measure(db::VolumeFull &v, std::vector<db::VolumeSnapshotRow> &snaps) {
+  if (v.content == VolumeContent::filesystem) return;
+  auto look = [&](int dir, Config &config) {
+    struct stat st;
+    if (sys::list_directory(dir) != std::vector<std::string>{image_name(v.content)} || ::fstatat(dir, image_name(v.content), &st, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(st.st_mode))
+      base::fail(ErrorCode::corrupt, "the backup of volume {} does not hold one of content type {}", base::quoted(v.name), db::content_name(v.content));
+    auto it = config.find("size");
+    if (it == config.end() || it->second.empty() || schema::parse_size(it->second) != st.st_size) config["size"] = std::to_string(st.st_size);
+  };
+  auto p = place({v.pool, v.project, v.name});
+  look(base::Fd(p.driver->open_volume(p.volume)).get(), v.config);
+  for (auto &s : snaps) look(sys::open_directory(snapshots(v.pool).snapshot_place(p.volume, s.name)).get(), s.config);
+}
+
 void CustomVolumes::only_files(const db::VolumeFull &v, const char *doing) {
   if (v.content != VolumeContent::filesystem)
     base::fail(ErrorCode::not_supported, "cannot {} volume {} of pool {}: its content is of type {}", doing, base::quoted(v.name), base::quoted(v.pool), db::content_name(v.content));

@@ -416,7 +416,7 @@ def test_hostile_volume(daemon: Daemon, ours: Client, tmp_path: Path) -> None:
     evil = Evil("custom").add("backup/volume", kind=tarfile.DIRTYPE).add("backup/volume/l", kind=tarfile.SYMTYPE, link="..").add("backup/volume/l/x", b"x")
     assert "link" in refuse(ours, tmp_path, evil.tar(), "storage", "volume", "import", "default")
     block = Evil("custom").index().replace("content_type: filesystem", "content_type: block")
-    assert "block" in refuse(ours, tmp_path, Evil("custom", block).tar(), "storage", "volume", "import", "default")
+    assert "backup/volume.img" in refuse(ours, tmp_path, Evil("custom", block).tar(), "storage", "volume", "import", "default")
     assert query(ours, "/1.0/storage-pools/default/volumes/custom") == []
     assert list((daemon.dir / "storage-pools/default/custom").iterdir()) == []
     whole(daemon)

@@ -127,7 +127,6 @@ TEST_CASE("volumes: what disks and media cannot be") {
   for (auto *one : {"disk", "medium"})
     REFUSED(not_supported, "cannot be used on containers", c.patch({}, {{"d", {{"type", "disk"}, {"path", "/d"}, {"pool", "default"}, {"source", one}}}}));
   REFUSED(not_supported, "iso", run(w.host, "POST", volumes + "/medium/snapshots", R"({"name":"s0"})"));
-  REFUSED(not_supported, "iso", run(w.host, "POST", volumes + "/medium/backups", R"({"name":"b0"})"));
   REFUSED(invalid_argument, "", w.host.request("PATCH", volumes + "/medium", R"({"config":{"size":"1MiB"}})"));
   w.host.request("PATCH", volumes + "/medium", R"({"description":"of the system"})");
   CHECK(text(ask(w.host, volumes + "/medium").at("description")) == "of the system");

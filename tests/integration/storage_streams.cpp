@@ -292,3 +292,145 @@ TEST_CASE("the reader makes of any tree what the file system's own program makes
     sys::remove_subvolume(directory(b.at + "/theirs").get(), "r" + std::to_string(i));
   }
 }
+
+namespace {
+
+/// A stream as somebody could write it who means harm: well-formed, with right checksums.
+class Forged {
+public:
+  Forged() { raw_ = std::string("btrfs-stream\0\1\0\0\0", 17); }
+  static std::string number(std::uint64_t n, int bytes = 8) {
+    std::string out;
+    for (int i = 0; i < bytes; i++) out += static_cast<char>(n >> (8 * i));
+    return out;
+  }
+  Forged &command(int what, std::initializer_list<std::pair<int, std::string>> attributes) {
+    std::string body;
+    for (auto &[type, value] : attributes) body += number(static_cast<std::uint64_t>(type), 2) + number(value.size(), 2) + value;
+    auto head = number(body.size(), 4) + number(static_cast<std::uint64_t>(what), 2);
+    auto all = head + std::string(4, '\0') + body;
+    std::uint32_t crc = 0;
+    for (unsigned char c : all) {
+      crc ^= c;
+      for (int k = 0; k < 8; k++) crc = crc & 1 ? crc >> 1 ^ 0x82f63b78u : crc >> 1;
+    }
+    raw_ += head + number(crc, 4) + body;
+    return *this;
+  }
+  Forged &begin() { return command(1, {{15, "x"}, {1, std::string(16, 'i')}, {2, number(7)}}); }
+  Forged &end() { return command(21, {}); }
+  const std::string &raw() const { return raw_; }
+
+private:
+  std::string raw_;
+};
+
+/// Why it is refused; empty when it is not.
+std::string received(int into, const std::string &stream, const std::vector<sys::StreamBase> &bases = {}) {
+  std::size_t at = 0;
+  sys::StreamOptions o;
+  o.parent = into;
+  o.name = "x";
+  o.bases = bases;
+  std::string why;
+  try {
+    sys::receive_subvolume(
+        [&](void *to, std::size_t n) {
+          n = std::min(n, stream.size() - at);
+          std::memcpy(to, stream.data() + at, n);
+          at += n;
+          return n;
+        },
+        o);
+  } catch (const sys::StreamFailure &f) {
+    why = f.what();
+    CHECK(why.find('\n') == std::string::npos);
+    CHECK(why != "");
+  }
+  sys::remove_subvolume(into, "x");
+  return why;
+}
+
+} // namespace
+
+TEST_CASE("streams that would leave their subvolume, or are no streams, are refused") {
+  Pool a;
+  TempDir outside;
+  write_file(outside.path + "/mine", "mine");
+  write_file(a.at + "/neighbour", "secret");
+  auto into = directory(a.at);
+  sys::create_subvolume(into.get(), "other");
+  write_file(a.at + "/other/secret", std::string(100'000, 's'));
+  auto other = info(a.at + "/other").id;
+  std::string id(other.begin(), other.end());
+  auto n = [](std::uint64_t v) { return Forged::number(v); };
+  const std::string own(16, 'i');
+  auto refused = [&](const Forged &f, const char *words) {
+    auto why = received(into.get(), f.raw());
+    CAPTURE(why);
+    CHECK(why.find(words) != std::string::npos);
+    CHECK(slurp(outside.path + "/mine") == "mine");
+    CHECK(slurp(a.at + "/neighbour") == "secret");
+    CHECK(slurp(a.at + "/other/secret") == std::string(100'000, 's'));
+  };
+  CHECK(received(into.get(), Forged().begin().command(3, {{15, "f"}}).end().raw()) == "");
+  for (std::string bad : {"../neighbour", "/etc/passwd", "a/../../neighbour", "..", ".", "a//b", "a/", "x/.."}) {
+    CAPTURE(bad);
+    for (int what : {3, 4, 6, 7, 11, 12}) {
+      auto why = received(into.get(), Forged().begin().command(what, {{15, bad}}).end().raw());
+      CHECK(why.find("path") != std::string::npos);
+    }
+    refused(Forged().begin().command(3, {{15, "f"}}).command(9, {{15, "f"}, {16, bad}}), "path");
+    refused(Forged().begin().command(3, {{15, "f"}}).command(10, {{15, "g"}, {17, bad}}), "path");
+    refused(Forged().begin().command(15, {{15, bad}, {18, n(0)}, {19, "evil"}}), "path");
+  }
+  // Through a link.
+  auto link = [&](const std::string &to) { return Forged().begin().command(8, {{15, "l"}, {17, to}}); };
+  for (auto &to : {outside.path, std::string(".."), std::string("../other")}) {
+    CAPTURE(to);
+    refused(link(to).command(3, {{15, "l/new"}}), "reach");
+    refused(link(to).command(15, {{15, "l/mine"}, {18, n(0)}, {19, "evil"}}), "reach");
+    refused(link(to).command(11, {{15, "l/mine"}}), "reach");
+    CHECK(!fs::exists(outside.path + "/new"));
+  }
+  refused(link(outside.path + "/mine").command(15, {{15, "l"}, {18, n(0)}, {19, "evil"}}), "no file");
+  refused(link(outside.path + "/mine").command(17, {{15, "l"}, {4, n(0)}}), "no file");
+  refused(link(outside.path + "/mine").command(18, {{15, "l"}, {5, n(04777)}}), "link");
+  refused(Forged().begin().command(5, {{15, "d"}, {5, n(S_IFBLK)}, {8, n(0x700)}}).command(15, {{15, "d"}, {18, n(0)}, {19, "evil"}}), "no file");
+  refused(Forged().begin().command(6, {{15, "p"}}).command(15, {{15, "p"}, {18, n(0)}, {19, "evil"}}), "no file");
+  // Other volumes of the pool.
+  auto steal = [&](const std::string &whose, const std::string &path) {
+    return Forged().begin().command(3, {{15, "f"}}).command(16, {{18, n(0)}, {24, n(4096)}, {15, "f"}, {20, whose}, {21, n(1)}, {22, path}, {23, n(0)}});
+  };
+  refused(steal(id, "secret"), "did not come before it");
+  refused(steal(own, "../other/secret"), "path");
+  refused(Forged().command(2, {{15, "x"}, {1, own}, {2, n(7)}, {20, id}, {21, n(1)}}), "did not come before it");
+  // Numbers.
+  auto file = [] { return Forged().begin().command(3, {{15, "f"}}); };
+  refused(file().command(17, {{15, "f"}, {4, n(UINT64_MAX)}}), "size");
+  refused(file().command(15, {{15, "f"}, {18, n(INT64_MAX)}, {19, "evil"}}), "offset");
+  refused(file().command(20, {{15, "f"}, {11, n(0) + Forged::number(4'000'000'000u, 4)}, {10, n(0) + Forged::number(0, 4)}}), "time");
+  refused(file().command(5, {{15, "d"}, {5, n(0)}, {8, n(0)}}), "kind");
+  refused(file().command(5, {{15, "d"}, {5, n(S_IFDIR)}, {8, "short"}}), "");
+  refused(file().command(19, {{15, "f"}, {6, n(0)}}), "missing");
+  refused(file().command(19, {{15, "f"}, {15, "f"}}), "twice");
+  refused(file().command(99, {}), "version 1");
+  refused(file().command(0, {}), "version 1");
+  refused(file().command(25, {{15, "f"}}), "version 1");
+  refused(file().command(22, {{15, "f"}, {18, n(0)}, {4, n(9)}}), "no data");
+  refused(file(), "ends in the middle");
+  refused(Forged(), "empty");
+  CHECK(received(into.get(), "").find("does not begin") != std::string::npos);
+  CHECK(received(into.get(), file().end().raw() + "x").find("after its end") != std::string::npos);
+  // Anything cut off, anything changed.
+  auto good = file().command(15, {{15, "f"}, {18, n(0)}, {19, std::string(300, 'g')}}).command(13, {{15, "f"}, {13, "user.x"}, {14, "v"}}).end().raw();
+  CHECK(received(into.get(), good) == "");
+  for (std::size_t i = 0; i < good.size(); i += 3) {
+    CHECK(received(into.get(), good.substr(0, i)) != "");
+    auto bent = good;
+    bent[i] = static_cast<char>(bent[i] ^ 0x20);
+    CHECK(received(into.get(), bent) != "");
+  }
+  sys::remove_subvolume(into.get(), "other");
+  fs::remove(a.at + "/neighbour");
+}

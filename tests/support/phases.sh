@@ -180,14 +180,14 @@ part_examples() {
 # The command of this tree with the daemon of this tree.
 part_cli() {
   use_build build
-  PYTEST_ADDOPTS="--ignore=$root/tests/cli/test_cli.py --ignore=$root/tests/cli/test_backups_official.py --deselect=$root/tests/cli/test_images.py::test_from_and_to_the_official_daemon" run_pytest cli tests/cli 900
+  PYTEST_ADDOPTS="--ignore=$root/tests/cli/test_cli.py --ignore=$root/tests/cli/test_backups_official.py --ignore=$root/tests/cli/test_backups_official_streams.py --deselect=$root/tests/cli/test_images.py::test_from_and_to_the_official_daemon" run_pytest cli tests/cli 900
 }
 # What compares with the official daemon and client, which must be installed (tests/bench/run does that).
 part_official() {
   use_build build
   [ -x /usr/libexec/incus/incusd ] || { record official 0 1 0 0; echo "--- the official daemon is not installed"; return; }
   run_program conformance_official doctest 900 "$root/build/tests/conformance/conformance_official" --no-colors=true
-  PYTEST_ADDOPTS="--ignore=$root/tests/cli/test_ours.py --ignore=$root/tests/cli/test_transient.py --ignore=$root/tests/cli/test_image_tasks.py --ignore=$root/tests/cli/test_backups.py" run_pytest official-cli tests/cli 900
+  PYTEST_ADDOPTS="--ignore=$root/tests/cli/test_ours.py --ignore=$root/tests/cli/test_transient.py --ignore=$root/tests/cli/test_image_tasks.py --ignore=$root/tests/cli/test_backups.py --ignore=$root/tests/cli/test_backup_streams.py" run_pytest official-cli tests/cli 900
 }
 part_docs() {
   if [ -d tests/docs ]; then run_pytest docs tests/docs 60; fi

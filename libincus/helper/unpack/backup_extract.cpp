@@ -2,6 +2,7 @@
 #include <archive.h>
 #include <archive_entry.h>
 #include <cerrno>
+#include <cstring>
 #include <fcntl.h>
 #include <memory>
 #include <optional>
@@ -109,22 +110,98 @@ private:
   std::optional<Writer> writer_;
 };
 
+/// Where pieces of content go, with holes for what is zeros.
+void write_image(Reader &reader, int fd, std::int64_t size, const std::string &path, const std::function<void()> &step) {
+  constexpr std::size_t page = 4096;
+  static const char zeros[page] = {};
+  const void *piece;
+  std::size_t n;
+  std::int64_t at;
+  while (reader.data(&piece, &n, &at)) {
+    if (step) step();
+    auto *from = static_cast<const char *>(piece);
+    if (at < 0 || at > size - static_cast<std::int64_t>(n)) refuse(quoted(path) + " is longer than it says");
+    while (n) {
+      auto k = std::min<std::size_t>(n, page - static_cast<std::size_t>(at) % page);
+      if (std::memcmp(from, zeros, k) != 0) {
+        // As much as follows without such.
+        while (k < n && std::memcmp(from + k, zeros, std::min(page, n - k)) != 0) k += std::min(page, n - k);
+        for (std::size_t done = 0; done < k;) {
+          ssize_t w = ::pwrite(fd, from + done, k - done, at + static_cast<off_t>(done));
+          if (w < 0 && errno == EINTR) continue;
+          if (w < 0) fail_errno(errno, "cannot write " + quoted(path));
+          done += static_cast<std::size_t>(w);
+        }
+      }
+      from += k;
+      n -= k;
+      at += static_cast<std::int64_t>(k);
+    }
+  }
+  if (::ftruncate(fd, size) < 0) fail_errno(errno, "cannot set the size of " + quoted(path));
+}
+
+/// Volumes that are one file each.
+void extract_images(Blocks &from, Kind kind, const Limits &limits, int volume, int snapshots, const std::function<void()> &step) {
+  const char *file = kind == Kind::iso ? "root.iso" : "root.img";
+  const std::string main = "backup/volume.img", others = "backup/volume-snapshots/";
+  Reader reader(from);
+  std::set<std::string> seen;
+  std::uint64_t entries = 0;
+  while (archive_entry *entry = reader.next()) {
+    if (step) step();
+    if (++entries > limits.entries) refuse("the archive holds too much");
+    auto path = normal_path(archive_entry_pathname(entry), "name");
+    if (is_stream(path)) fail("not_supported", "the backup holds " + quoted(path) + ", a stream of another storage driver: make one without --optimized-storage");
+    std::string name;
+    if (path != main) {
+      if (!path.starts_with(others) || !path.ends_with(".img")) continue;
+      name = path.substr(others.size(), path.size() - others.size() - 4);
+      if (name.empty() || name == "." || name == ".." || name.find_first_of("/~") != name.npos) refuse(quoted(path) + " cannot be a snapshot");
+      if (snapshots < 0) refuse("the archive holds " + quoted(path) + ", which its index does not name");
+    }
+    if (archive_entry_hardlink(entry) || archive_entry_filetype(entry) != AE_IFREG) refuse(quoted(path) + " is not a regular file");
+    if (!seen.insert(path).second) refuse(quoted(path) + " comes twice");
+    int dir = volume;
+    if (!name.empty()) {
+      if (::mkdirat(snapshots, name.c_str(), 0700) < 0) fail_errno(errno, "cannot make the directory of snapshot " + quoted(name));
+      dir = ::openat(snapshots, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+      if (dir < 0) fail_errno(errno, "cannot open the directory of snapshot " + quoted(name));
+    }
+    int fd = ::openat(dir, file, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0) fail_errno(errno, "cannot make the content of " + quoted(path));
+    auto size = archive_entry_size(entry);
+    if (size < 0 || static_cast<std::uint64_t>(size) > limits.bytes) refuse(quoted(path) + " has no possible size");
+    try {
+      write_image(reader, fd, size, path, step);
+    } catch (...) {
+      ::close(fd);
+      throw;
+    }
+    ::close(fd);
+    if (!name.empty()) ::close(dir);
+  }
+  if (!seen.count(main)) refuse("the backup holds no " + quoted(main));
+}
+
 } // namespace
 
-std::string index_of(Blocks &from, const Limits &limits, const std::function<void()> &step) {
+std::string index_of(Blocks &from, const std::string &name, const Limits &limits, const std::function<void()> &step) {
   Reader reader(from);
   std::uint64_t entries = 0;
   while (archive_entry *entry = reader.next()) {
     if (step) step();
     if (++entries > limits.entries) break;
-    if (normal_path(archive_entry_pathname(entry), "name") != index_name) continue;
-    if (archive_entry_hardlink(entry) || archive_entry_filetype(entry) != AE_IFREG) refuse(quoted(index_name) + " is not a regular file");
+    if (normal_path(archive_entry_pathname(entry), "name") != name) continue;
+    if (archive_entry_hardlink(entry) || archive_entry_filetype(entry) != AE_IFREG) refuse(quoted(name) + " is not a regular file");
     return reader.text(max_index);
   }
-  refuse(std::string("this is not a backup: ") + quoted(index_name) + " is missing");
+  refuse(std::string("this is not a backup: ") + quoted(name) + " is missing");
 }
 
-void extract_backup(Blocks &from, bool tree, const Limits &limits, int volume, int snapshots, const std::vector<BackupShifts> &shifts, const std::function<void()> &step) {
+void extract_backup(Blocks &from, Kind kind, const Limits &limits, int volume, int snapshots, const std::vector<BackupShifts> &shifts, const std::function<void()> &step) {
+  if (kind == Kind::block || kind == Kind::iso) return extract_images(from, kind, limits, volume, snapshots, step);
+  bool tree = kind == Kind::tree;
   Reader reader(from);
   std::optional<Part> part;
   std::set<std::string> seen;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cerrno>
 #include <fcntl.h>
+#include <optional>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -20,11 +21,11 @@ BackupPlan plan_from(const std::string &text) {
     all.push_back(text.substr(at, end - at));
     at = end + 1;
   }
-  if (all.size() < 3 || (all.size() - 3) % 7) fail("internal", "a malformed request");
-  BackupPlan p{all[0], all[1], all[2], {}};
-  std::size_t n = (all.size() - 3) / 7;
+  if (all.size() < 4 || (all.size() - 4) % 7) fail("internal", "a malformed request");
+  BackupPlan p{all[0], all[1], all[2], all[3], {}};
+  std::size_t n = (all.size() - 4) / 7;
   for (std::size_t i = 0; i < n; i++) {
-    auto *s = &all[3 + i * 7];
+    auto *s = &all[4 + i * 7];
     p.parts.push_back({s[0], s[1], s[2], s[3], s[4], s[5], s[6]});
   }
   return p;
@@ -56,8 +57,19 @@ bool is(int dir, const char *name, mode_t type) {
   return ::fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && (st.st_mode & S_IFMT) == type;
 }
 
-void pack_part(Packer &packer, int pool, int layers, std::size_t number, const BackupPart &part) {
+void pack_part(Packer &packer, int pool, int layers, int spool, std::size_t number, const BackupPart &part) {
   Directory volume(pool, part.directory);
+  if (part.kind == "image") {
+    packer.begin({});
+    return packer.add(volume.fd, part.root, part.prefix);
+  }
+  if (part.kind == "stream") {
+    if (spool < 0) fail("internal", "a malformed request");
+    std::optional<Directory> base;
+    if (!part.root.empty()) base.emplace(pool, part.root);
+    spool_stream(volume.fd, base ? base->fd : -1, spool);
+    return packer.add_file(spool, part.prefix, 0600);
+  }
   if (part.kind == "tree") {
     packer.begin(IdShift(ranges(part.ids)));
     packer.add_tree(volume.fd, part.prefix);
@@ -82,11 +94,11 @@ void pack_part(Packer &packer, int pool, int layers, std::size_t number, const B
 
 } // namespace
 
-void pack_backup(const BackupPlan &plan, int out, int sock, const std::function<void(std::uint64_t)> &written, unsigned threads) {
+void pack_backup(const BackupPlan &plan, int out, int spool, int sock, const std::function<void(std::uint64_t)> &written, unsigned threads) {
   std::vector<Layers> layers;
   for (auto &p : plan.parts) layers.push_back(p.kind == "overlay" ? Layers{p.root, p.upper} : Layers{});
   enter(plan.pool, layers);
-  drop_privileges(Keep::read);
+  drop_privileges(spool < 0 ? Keep::read : Keep::send);
   die_with(sock);
   Directory pool(AT_FDCWD, "/pool"), merged(AT_FDCWD, "/layers");
   std::uint64_t total = 0;
@@ -99,7 +111,8 @@ void pack_backup(const BackupPlan &plan, int out, int sock, const std::function<
   Packer packer([&](const void *data, std::size_t n) { behind.write(data, n); }, {true, true});
   packer.add_directory(-1, "backup");
   packer.add_text(index_name, plan.index, 0644);
-  for (std::size_t i = 0; i < plan.parts.size(); i++) pack_part(packer, pool.fd, merged.fd, i, plan.parts[i]);
+  if (!plan.header.empty()) packer.add_text(header_name, plan.header, 0644);
+  for (std::size_t i = 0; i < plan.parts.size(); i++) pack_part(packer, pool.fd, merged.fd, spool, i, plan.parts[i]);
   packer.finish();
   behind.finish();
 }

@@ -13,9 +13,10 @@ enum class Op : std::uint32_t {
   unpack = 2,  ///< target directory, image[, rootfs]; argument "squashfs" when the rootfs is one
   pack = 3,    ///< source directory, output file
   publish = 4, ///< output file, metadata.yaml; arguments in main.cpp
-  backup = 5,  ///< output file, plan (backup.hpp)
-  index = 6,   ///< backup; answers with backup/index.yaml
-  restore = 7, ///< backup, shifts, volume[, snapshots]; argument "tree" for a custom volume
+  backup = 5,  ///< output file, plan (backup.hpp)[, spool file]
+  index = 6,   ///< backup; answers with backup/index.yaml, or the file that its argument names
+  restore = 7, ///< backup, shifts, volume[, snapshots]; argument "tree" for a custom volume, "block" or "iso" for one that is a disk or a medium
+  receive = 8, ///< backup, names of its streams, target directory
   progress = 100, ///< done, total
   data = 101,     ///< a piece of metadata.yaml
   done = 102,     ///< type, compression, "squashfs" or ""

@@ -181,11 +181,11 @@ void do_backup(const std::vector<int> &fds) {
   auto plan = plan_from(text_of(fds[1]));
   ::close(fds[1]);
   Progress progress;
-  pack_backup(plan, fds[0], sock, [&](std::uint64_t n) { progress.at(n); }, processors());
+  pack_backup(plan, fds[0], fds.size() > 2 ? fds[2] : -1, sock, [&](std::uint64_t n) { progress.at(n); }, processors());
   reply(Op::done, {"", "", ""});
 }
 
-void do_index(const std::vector<int> &fds) {
+void do_index(const std::vector<int> &fds, const std::string &name) {
   enter(-1, true);
   drop_privileges(Keep::nothing);
   die_with(sock);
@@ -197,7 +197,7 @@ void do_index(const std::vector<int> &fds) {
   FileStream file(fds[0]);
   auto plain = decoder(how, file);
   DirectBlocks blocks(*plain);
-  text = index_of(blocks, Limits(), [&] { progress.at(file.done()); });
+  text = index_of(blocks, name, Limits(), [&] { progress.at(file.done()); });
   for (std::size_t at = 0; at < text.size(); at += 64 * 1024) reply(Op::data, {text.substr(at, 64 * 1024)});
   reply(Op::done, {"", name_of(how), ""});
 }
@@ -225,7 +225,7 @@ std::vector<BackupShifts> shifts_of(const std::string &text) {
   return out;
 }
 
-void do_restore(const std::vector<int> &fds, bool tree) {
+void do_restore(const std::vector<int> &fds, Kind kind) {
   auto shifts = shifts_of(text_of(fds[1]));
   ::close(fds[1]);
   int to = fds[2], beside = fds.size() > 3 ? fds[3] : -1;
@@ -238,8 +238,34 @@ void do_restore(const std::vector<int> &fds, bool tree) {
   die_with(sock);
   int volume = open_below(AT_FDCWD, "/volume"), snapshots = beside < 0 ? -1 : open_below(AT_FDCWD, "/snapshots");
   if (volume < 0 || (beside >= 0 && snapshots < 0)) fail_errno(errno, "cannot open the target");
-  with_blocks(fds[0], progress, 0, [&](Blocks &b, auto step) { extract_backup(b, tree, Limits(), volume, snapshots, shifts, step); });
+  with_blocks(fds[0], progress, 0, [&](Blocks &b, auto step) { extract_backup(b, kind, Limits(), volume, snapshots, shifts, step); });
   reply(Op::done, {"", "", ""});
+}
+
+void do_receive(const std::vector<int> &fds) {
+  auto text = text_of(fds[1]);
+  ::close(fds[1]);
+  std::vector<std::string> files;
+  for (std::size_t at = 0; at < text.size();) {
+    auto end = std::min(text.find('\0', at), text.size());
+    files.push_back(text.substr(at, end - at));
+    at = end + 1;
+  }
+  Progress progress;
+  progress.expect(size_of(fds[0]));
+  enter(fds[2], -1);
+  ::close(fds[2]);
+  drop_privileges(Keep::write);
+  die_with(sock);
+  int target = open_below(AT_FDCWD, "/volume");
+  if (target < 0) fail_errno(errno, "cannot open the target");
+  with_blocks(fds[0], progress, 0, [&](Blocks &b, auto step) { receive_streams(b, files, Limits(), target, step); });
+  reply(Op::done, {"", "", ""});
+}
+
+Kind kind_of(const helper::Message &m) {
+  auto word = m.args.empty() ? std::string() : m.args[0];
+  return word == "tree" ? Kind::tree : word == "block" ? Kind::block : word == "iso" ? Kind::iso : Kind::instance;
 }
 
 void serve(const helper::Message &m) {
@@ -251,9 +277,10 @@ void serve(const helper::Message &m) {
   case Op::unpack: need(2, 3); return do_unpack(m.fds, !m.args.empty() && m.args[0] == "squashfs");
   case Op::pack: need(2, 2); return do_pack(m.fds);
   case Op::publish: need(2, 2); return do_publish(m);
-  case Op::backup: need(2, 2); return do_backup(m.fds);
-  case Op::index: need(1, 1); return do_index(m.fds);
-  case Op::restore: need(3, 4); return do_restore(m.fds, !m.args.empty() && m.args[0] == "tree");
+  case Op::backup: need(2, 3); return do_backup(m.fds);
+  case Op::index: need(1, 1); return do_index(m.fds, m.args.empty() ? index_name : m.args[0]);
+  case Op::restore: need(3, 4); return do_restore(m.fds, kind_of(m));
+  case Op::receive: need(3, 3); return do_receive(m.fds);
   default: fail("internal", "unknown request " + std::to_string(m.op));
   }
 }

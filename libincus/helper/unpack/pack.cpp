@@ -208,6 +208,20 @@ void Packer::add_directory(int fd, const std::string &path) {
   if (archive_write_header(archive_, entry.get()) < ARCHIVE_WARN || archive_write_finish_entry(archive_) < ARCHIVE_WARN) broken(path);
 }
 
+void Packer::add_file(int fd, const std::string &path, mode_t mode) {
+  struct stat st {};
+  if (::fstat(fd, &st) < 0) cannot(path, "read");
+  std::unique_ptr<archive_entry, void (*)(archive_entry *)> entry(archive_entry_new(), archive_entry_free);
+  struct stat as {};
+  as.st_mode = S_IFREG | mode;
+  as.st_size = st.st_size;
+  as.st_mtim = st.st_mtim;
+  fill(entry.get(), as, path);
+  if (archive_write_header(archive_, entry.get()) < ARCHIVE_WARN) broken(path);
+  content(fd, st.st_size, path);
+  if (archive_write_finish_entry(archive_) < ARCHIVE_WARN) broken(path);
+}
+
 void Packer::add_text(const std::string &path, const std::string &text, mode_t mode) {
   std::unique_ptr<archive_entry, void (*)(archive_entry *)> entry(archive_entry_new(), archive_entry_free);
   struct stat st {};

@@ -42,6 +42,8 @@ public:
     linked_.clear();
     shift_ = std::move(shift);
   }
+  /// An open regular file, with root as its owner.
+  void add_file(int fd, const std::string &path, mode_t mode);
   void finish();
 
 private:

@@ -266,6 +266,7 @@ void drop_privileges(Keep keep) {
     add(CAP_DAC_READ_SEARCH);
     add(CAP_FOWNER);
   }
+  if (keep == Keep::send) add(CAP_SYS_ADMIN);
   if (keep == Keep::write) {
     add(CAP_CHOWN);
     add(CAP_FSETID);

@@ -34,7 +34,7 @@ void enter(int volume, int snapshots);
 int open_below(int dir, const std::string &path, bool only_path = false);
 
 /// What of the capabilities stays.
-enum class Keep { nothing, read, write };
+enum class Keep { nothing, read, write, send }; ///< `send`: to read, and to ask the kernel for streams of subvolumes
 void drop_privileges(Keep keep);
 
 /// A thread that ends the process when the other end of the socket is closed. Start it last: namespaces and capabilities are a thread's own.

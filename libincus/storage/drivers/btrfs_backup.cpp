@@ -129,7 +129,8 @@ void BtrfsStreams::create_from_streams(const VolumeRef &vol, const std::vector<S
     bool shifted = map != owners.end() && !map->second.empty();
     if (!custom) {
       clean_instance(whole->fd());
-      if (::fchmod(whole->fd(), 0100) != 0) base::fail_errno(errno, "cannot set the mode of the volume's directory");
+      // No user of the host may own what closes a guest's files to the host's users.
+      if (::fchown(whole->fd(), 0, 0) != 0 || ::fchmod(whole->fd(), 0100) != 0) base::fail_errno(errno, "cannot set the mode of the volume's directory");
       // Changed when it is started, as after any other change of ids.
       if (shifted) sys::write_new_file(whole->fd(), shift_map_file, sys::format_idmap(map->second), 0600);
     } else if (shifted) {

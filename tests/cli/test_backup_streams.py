@@ -143,7 +143,7 @@ def test_disk_and_medium(daemon: Daemon, ours: Client, tmp_path: Path, pool: str
         f.write(b"later")
     (tmp_path / "m.iso").write_bytes(b"CD001" + noise)
     ours("storage", "volume", "import", pool, str(tmp_path / "m.iso"), "medium", "--type=iso")
-    kinds = [[], ["--optimized-storage"]] if pool == "b1" else [[]]
+    kinds: list[list[str]] = [[], ["--optimized-storage"]] if pool == "b1" else [[]]
     for n, how in enumerate(kinds):
         for name in ("disk", "medium"):
             ours("storage", "volume", "export", pool, name, str(tmp_path / f"{name}{n}"), *how)

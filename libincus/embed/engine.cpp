@@ -147,9 +147,13 @@ void Engine::close() {
     pools_->close_all();
   } else if (directory_) {
     // What the host has mounted goes with it, unless an instance that runs on has something there, or anybody else.
-    auto used = instances_->pools_in_use();
-    for (auto &p : db::pools(*global_))
-      if (auto at = pools_->directory(p.name); storage::driver(p.driver).mounts && !used.count(p.name) && sys::is_mount_point(at)) sys::unmount_unused(at);
+    try {
+      auto used = instances_->pools_in_use();
+      for (auto &p : db::pools(*global_))
+        if (auto at = pools_->directory(p.name); storage::driver(p.driver).mounts && !used.count(p.name) && sys::is_mount_point(at)) sys::unmount_unused(at);
+    } catch (const std::exception &e) { // they stay, and the next host finds them
+      log_.warning("pools stay mounted: {}", e.what());
+    }
   }
   events_.close();
   // The runtime's watchers use the stores until they have ended; a directory that goes with the host may go first.

@@ -118,6 +118,12 @@ incus_status incus_instance_rename(incus_host *host, const char *project, const 
   return guard(
       err, [&] { begin(host, RowId::instance_post, api::with_body(one(project, name), api::to_json(api::Rename{text(new_name, "new_name")})), op); });
 }
+incus_status incus_instance_move(incus_host *host, const char *project, const char *name, const char *to, incus_operation **op, incus_error **err) {
+  return guard(err, [&] {
+    auto instance = text(name, "name");
+    begin(host, RowId::instance_post, api::with_body(named(project, {instance}), api::move_body(object(to, "to").get_object(), instance)), op);
+  });
+}
 incus_status incus_instance_delete(incus_host *host, const char *project, const char *name, incus_operation **op, incus_error **err) {
   return guard(err, [&] { begin(host, RowId::instance_delete, one(project, name), op); });
 }

@@ -269,6 +269,28 @@ public:
     call([&](auto **e) { return incus_image_export(host_, project.c_str(), image.c_str(), path.c_str(), &files.p, e); });
     return files.str();
   }
+  /// `owner`: an instance, or pool and volume.
+  std::int64_t export_backup(const std::string &project, const std::vector<std::string> &owner, const std::string &backup, int fd) {
+    std::int64_t size = 0;
+    call([&](auto **e) {
+      return owner.size() == 1 ? incus_backup_export(host_, project.c_str(), owner[0].c_str(), backup.c_str(), fd, &size, e)
+                               : incus_volume_backup_export(host_, project.c_str(), owner.at(0).c_str(), owner.at(1).c_str(), backup.c_str(), fd, &size, e);
+    });
+    return size;
+  }
+  std::unique_ptr<Operation> import_instance(const std::string &project, int fd, const std::string &name, const std::string &pool) {
+    incus_operation *op = nullptr;
+    call([&](auto **e) { return incus_backup_import(host_, project.c_str(), fd, name.c_str(), pool.c_str(), &op, e); });
+    return std::make_unique<Operation>(op);
+  }
+  std::unique_ptr<Operation> import_volume(const std::string &project, const std::string &pool, int fd, const std::string &name, bool iso) {
+    incus_operation *op = nullptr;
+    call([&](auto **e) {
+      return iso ? incus_volume_import_iso(host_, project.c_str(), pool.c_str(), fd, name.c_str(), &op, e)
+                 : incus_volume_backup_import(host_, project.c_str(), pool.c_str(), fd, name.c_str(), &op, e);
+    });
+    return std::make_unique<Operation>(op);
+  }
   py::str launch(const std::string &project, const std::string &name, const std::string &image, const std::string &request, int level,
                  double timeout) {
     Text made;
@@ -373,6 +395,9 @@ PYBIND11_MODULE(_native, m) {
       .def("operations", &Host::operations)
       .def("import_image", &Host::import_image)
       .def("export_image", &Host::export_image)
+      .def("export_backup", &Host::export_backup)
+      .def("import_instance", &Host::import_instance)
+      .def("import_volume", &Host::import_volume)
       .def("launch", &Host::launch)
       .def("console_log", &Host::console_log)
       .def("file_read", &Host::file_read)

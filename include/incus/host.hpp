@@ -133,6 +133,11 @@ public:
                   ReadyLevel level = ReadyLevel::booted,
                   std::chrono::milliseconds timeout = std::chrono::seconds(60));
 
+  /// Makes an instance of a backup that a descriptor gives until its end; nothing is held in memory. Errors: already_exists, corrupt,
+  /// invalid_argument (no backup of an instance), not_found (pool, profile), no_space.
+  Operation import_instance(int from_fd, const BackupImport &how = {}, const std::string &project = "default");
+  Operation import_instance(const std::string &path, const BackupImport &how = {}, const std::string &project = "default");
+
   std::vector<ImageInfo> images() const;
   /// By fingerprint, its unique beginning, or alias.
   Image image(const std::string &name) const;
@@ -153,6 +158,12 @@ public:
   std::vector<StoragePoolInfo> storage_pools() const;
   StoragePool storage_pool(const std::string &name) const;
   void create_storage_pool(const StoragePoolCreate &request);
+
+  /// Instances and custom volumes on disk that the store does not know (POST /internal/recover/validate), in its pools and those given.
+  /// `forbidden` on https: a server answers it on its unix socket alone.
+  RecoverReport recover_validate(const std::vector<RecoverPool> &pools = {});
+  /// Gives rows to them, and to the pools given; repeatable. `conflict` while something is missing.
+  void recover_import(const std::vector<RecoverPool> &pools = {});
 
   std::vector<OperationInfo> operations() const;
   Operation operation(const std::string &id) const;

@@ -5,6 +5,7 @@
 #ifndef INCUS_INCUS_H
 #define INCUS_INCUS_H
 
+#include <incus/backup.h>
 #include <incus/error.h>
 #include <incus/event.h>
 #include <incus/file.h>
@@ -17,5 +18,6 @@
 #include <incus/snapshot.h>
 #include <incus/storage.h>
 #include <incus/types.h>
+#include <incus/volume.h>
 
 #endif

@@ -2,6 +2,7 @@
 /// \file
 /// Everything of the C++ face.
 #pragma once
+#include <incus/backup.hpp>
 #include <incus/error.hpp>
 #include <incus/event.hpp>
 #include <incus/host.hpp>
@@ -14,3 +15,4 @@
 #include <incus/snapshot.hpp>
 #include <incus/storage.hpp>
 #include <incus/types.hpp>
+#include <incus/volume.hpp>

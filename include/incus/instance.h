@@ -108,6 +108,15 @@ INCUS_API incus_status incus_instance_patch(incus_host *host, const char *projec
 INCUS_API incus_status incus_instance_rename(incus_host *host, const char *project, const char *name, const char *new_name, incus_operation **op,
                                              incus_error **err);
 
+/**
+ * Moves it to another pool, project or name, with its snapshots (POST /1.0/instances/{name}).
+ *
+ * \param to JSON: "name", "pool", "project", "instance_only" (without its snapshots), "config", "devices", "profiles"; what is absent stays
+ * Errors: NOT_FOUND, ALREADY_EXISTS, CONFLICT while it runs, FORBIDDEN (limits of the project), NO_SPACE.
+ */
+INCUS_API incus_status incus_instance_move(incus_host *host, const char *project, const char *name, const char *to, incus_operation **op,
+                                           incus_error **err);
+
 /** Deletes it (DELETE /1.0/instances/{name}). Errors: NOT_FOUND, CONFLICT while it runs, FORBIDDEN when it is protected. */
 INCUS_API incus_status incus_instance_delete(incus_host *host, const char *project, const char *name, incus_operation **op, incus_error **err);
 

@@ -2,6 +2,7 @@
 /// \file
 /// Instances: system containers (REST: /1.0/instances).
 #pragma once
+#include <incus/backup.hpp>
 #include <incus/snapshot.hpp>
 
 namespace incus {
@@ -21,6 +22,8 @@ struct InstanceSource {
   std::string protocol;    ///< image: "incus" (default)
   std::string secret;      ///< image: opens one that is not public
   std::string mode;        ///< "pull" (default)
+  bool refresh = false;    ///< copy: brings a stopped copy that is there up to date; its configuration stays
+  bool refresh_exclude_older = false; ///< with refresh: without snapshots from before the newest that both have
 };
 
 /// POST /1.0/instances.
@@ -38,6 +41,26 @@ struct InstanceCreate {
   bool start = false;       ///< start it in the same operation
   InstanceSource source;
   std::string instance_type; ///< limits by size: "c2-m4" is 2 CPUs and 4 GiB; what `config` says goes first
+};
+
+/// How to copy an instance; what is absent or empty is the source's.
+struct InstanceCopy {
+  std::string pool;     ///< of its root; empty: the source's
+  std::string project;  ///< where to; empty: the same
+  std::string snapshot; ///< copies this snapshot of it instead of its present state
+  bool instance_only = false, refresh = false, refresh_exclude_older = false; ///< as in InstanceSource
+  Config config;        ///< beside the source's
+  Devices devices;
+  std::optional<std::vector<std::string>> profiles;
+};
+
+/// Where to move an instance (POST /1.0/instances/{name}); what is absent or empty stays.
+struct InstanceMove {
+  std::string name, pool, project;
+  bool instance_only = false; ///< its snapshots are lost
+  std::optional<Config> config;
+  std::optional<Devices> devices;
+  std::optional<std::vector<std::string>> profiles;
 };
 
 /// PUT /1.0/instances/{name}: what is absent here is removed from the instance.
@@ -229,6 +252,10 @@ public:
   void patch(const Config &config, const Devices &devices = {}, const Etag &if_match = {});
   /// POST /1.0/instances/{name}; only when stopped. The handle follows the new name.
   Operation rename(const std::string &new_name);
+  /// To another pool, project or name, with its snapshots; only when stopped. The handle follows.
+  Operation move(const InstanceMove &to);
+  /// Copies it inside the host (POST /1.0/instances with a source of type "copy"). Errors: already_exists (without `refresh`), not_found.
+  Operation copy(const std::string &new_name, const InstanceCopy &how = {}) const;
   /// DELETE; refused while it runs ("Instance is running") and when security.protection.delete is set.
   Operation remove();
 
@@ -265,6 +292,11 @@ public:
   Snapshot snapshot(const std::string &snapshot_name) const;
   /// Puts disk and configuration back to a snapshot (PUT with `restore`).
   Operation restore(const std::string &snapshot_name);
+
+  /// POST .../backups: a file that the host keeps. The operation's resources name it, also when its name was left empty.
+  Operation create_backup(const BackupCreate &request = {});
+  std::vector<BackupInfo> backups() const;
+  Backup backup(const std::string &backup_name) const;
 
 private:
   std::shared_ptr<api::Session> session_;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /** \file
- * Storage pools and volumes (REST: /1.0/storage-pools). The conventions of all functions stand in types.h.
+ * Storage pools (REST: /1.0/storage-pools). The conventions of all functions stand in types.h.
  */
 #ifndef INCUS_STORAGE_H
 #define INCUS_STORAGE_H
@@ -26,7 +26,7 @@ INCUS_API incus_status incus_storage_pool_update(incus_host *host, const char *n
 /** Space in bytes and inodes, as JSON (GET .../resources). Errors: NOT_FOUND. */
 INCUS_API incus_status incus_storage_pool_resources(incus_host *host, const char *name, char **json, incus_error **err);
 
-/** The volumes of a pool, as a JSON list (GET .../volumes). `recursion` 0: URLs; 1: the volumes. Errors: NOT_FOUND. */
+/** The volumes of a pool, of all types and in the default project, as a JSON list (GET .../volumes). `recursion` 0: URLs; 1: the volumes. Errors: NOT_FOUND. */
 INCUS_API incus_status incus_storage_pool_volumes(incus_host *host, const char *name, int recursion, char **json, incus_error **err);
 
 /** Deletes a pool (DELETE /1.0/storage-pools/{name}). Errors: NOT_FOUND, CONFLICT while anything but cached images uses it. */

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// Storage pools and volumes (REST: /1.0/storage-pools).
+/// Storage pools (REST: /1.0/storage-pools).
 #pragma once
-#include <incus/types.hpp>
+#include <incus/volume.hpp>
 
 namespace incus {
 namespace api {
@@ -43,19 +43,6 @@ struct StoragePoolResources {
   Space space, inodes;
 };
 
-/// A volume as the REST API shows it (GET /1.0/storage-pools/{pool}/volumes).
-struct StorageVolumeInfo {
-  Config config;
-  std::string description;
-  std::string name;
-  std::string type;         ///< "container", "virtual-machine", "image" or "custom"
-  std::vector<std::string> used_by;
-  std::string location;
-  std::string content_type; ///< "filesystem" or "block"
-  std::string project;
-  Time created_at;
-};
-
 /// A place that volumes live in. A handle: cheap to copy, thread-safe.
 class INCUS_EXPORT StoragePool {
 public:
@@ -66,8 +53,18 @@ public:
   void update(const StoragePoolUpdate &to, const Etag &if_match = {});
   /// GET .../resources.
   StoragePoolResources resources() const;
-  /// GET .../volumes?recursion=1.
-  std::vector<StorageVolumeInfo> volumes() const;
+  /// GET .../volumes?recursion=1: of every type, snapshots among them.
+  std::vector<StorageVolumeInfo> volumes(const std::string &project = "default") const;
+  /// A custom volume.
+  StorageVolume volume(const std::string &volume_name, const std::string &project = "default") const;
+  /// Makes an empty custom volume (POST .../volumes/custom). Errors: already_exists, invalid_argument.
+  StorageVolume create_volume(const StorageVolumeCreate &request, const std::string &project = "default");
+  /// Makes a custom volume of a backup that a descriptor gives until its end; nothing is held in memory. `volume_name`: empty: as it was
+  /// called. Errors: already_exists, corrupt, invalid_argument (no backup of a volume), no_space.
+  Operation import_volume(int from_fd, const std::string &volume_name = {}, const std::string &project = "default");
+  Operation import_volume(const std::string &path, const std::string &volume_name = {}, const std::string &project = "default");
+  /// Makes a custom volume of content iso of what a descriptor gives until its end.
+  Operation import_iso(int from_fd, const std::string &volume_name, const std::string &project = "default");
   /// DELETE; refused while anything but cached images uses it.
   void remove();
 

@@ -143,4 +143,11 @@ InstanceSource image_source(const SessionPtr &session, const std::string &image,
   return s;
 }
 
+json::object move_body(json::object body, const std::string &name) {
+  auto *n = body.if_contains("name");
+  if (!n || n->is_null() || (n->is_string() && n->get_string().empty())) body["name"] = name;
+  if (body.size() > 1) body["migration"] = true;
+  return body;
+}
+
 } // namespace incus::api

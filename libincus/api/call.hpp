@@ -20,6 +20,10 @@ Request with_query(Request request, std::string key, std::string value);
 Reply perform(const SessionPtr &session, RowId row, Request request);
 /// An asynchronous row. Its operation refuses to be used in a forked child and after the host is closed.
 Operation begin(const SessionPtr &session, RowId row, Request request);
+/// A synchronous row that answers with an operation when there is much to do; a finished one when it answered at once.
+Operation begin_or_done(const SessionPtr &session, RowId row, Request request);
+/// An operation that has ended well.
+std::shared_ptr<OperationBackend> finished_operation(const std::string &description);
 /// Wraps what a door returned as begin() does.
 Operation guarded(const SessionPtr &session, std::shared_ptr<OperationBackend> backend);
 std::shared_ptr<ListenerBackend> listen(const SessionPtr &session, const std::vector<std::string> &types, std::size_t capacity);
@@ -41,6 +45,9 @@ std::pair<const Row *, Request> route(const std::string &method, const std::stri
 /// The body of a launch: source and start filled in. Aliases win over fingerprints, as in `incus launch`.
 InstanceSource image_source(const SessionPtr &session, const std::string &image, const std::string &project);
 
+/// The body of an instance's move: with a name, and "migration" where it is more than a rename (the official daemon wants to be told).
+json::object move_body(json::object body, const std::string &name);
+
 // exec.cpp
 /// Runs a command on descriptors (-1: /dev/null); they are duplicated.
 Operation begin_exec(const SessionPtr &session, const std::string &project, const std::string &instance, json::value request, const ExecIo &io);
@@ -55,5 +62,18 @@ int exit_code(const OperationInfo &info);
 Operation begin_import(const SessionPtr &session, const std::string &project, const std::vector<std::string> &paths, json::value how);
 /// Writes an image to `path` (and a second file beside it); the names written. Nothing is left behind on failure.
 std::vector<std::string> export_image(const SessionPtr &session, const std::string &project, const std::string &image, const std::string &path);
+
+// backups.cpp
+/// Rows and path of a backup's owner: an instance's name, or pool, "custom" and volume.
+struct BackupRows {
+  RowId list, create, get, rename, remove, bytes;
+};
+const BackupRows &backup_rows(const std::vector<std::string> &owner);
+/// Streams a backup to a descriptor; how many bytes.
+std::int64_t export_backup(const SessionPtr &session, const std::string &project, std::vector<std::string> owner, const std::string &backup, int to_fd);
+base::Fd open_backup(const std::string &path);
+/// What a descriptor gives until its end becomes an instance or a volume.
+Operation import_instance(const SessionPtr &session, const std::string &project, int from_fd, const BackupImport &how);
+Operation import_volume(const SessionPtr &session, const std::string &project, const std::string &pool, int from_fd, const std::string &name, const char *type = "");
 
 } // namespace incus::api

@@ -82,6 +82,8 @@ struct Request {
   std::vector<Stream> streams;
   /// The caller takes the record itself: a door in this process may answer with Reply::record and leave the JSON out.
   bool want_record = false;
+  /// The caller takes the operation that some synchronous rows answer with; else a door elsewhere waits for it before it returns.
+  bool want_operation = false;
   /// Null: the program that opened the host itself, which may do everything.
   std::shared_ptr<const Caller> caller;
   /// Headers of the wire that are part of a row's meaning, lower case ("x-incus-uid", "content-type").

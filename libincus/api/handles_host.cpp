@@ -139,6 +139,18 @@ std::vector<StoragePoolInfo> Host::storage_pools() const {
 StoragePool Host::storage_pool(const std::string &name) const { return StoragePool(session_, name); }
 void Host::create_storage_pool(const StoragePoolCreate &request) { perform(session_, RowId::pools_post, with_body({}, to_json(request))); }
 
+Operation Host::import_instance(int from_fd, const BackupImport &how, const std::string &project) { return api::import_instance(session_, project, from_fd, how); }
+Operation Host::import_instance(const std::string &path, const BackupImport &how, const std::string &project) {
+  return api::import_instance(session_, project, open_backup(path).get(), how);
+}
+
+RecoverReport Host::recover_validate(const std::vector<RecoverPool> &pools) {
+  return from_json<RecoverReport>(perform(session_, RowId::recover_validate_post, with_body({}, json::object{{"pools", to_json(pools)}})).metadata);
+}
+void Host::recover_import(const std::vector<RecoverPool> &pools) {
+  perform(session_, RowId::recover_import_post, with_body({}, json::object{{"pools", to_json(pools)}}));
+}
+
 std::vector<OperationInfo> Host::operations() const {
   return from_json<std::vector<OperationInfo>>(operation_list(perform(session_, RowId::operations_get, list("1")).metadata));
 }

@@ -75,6 +75,31 @@ Operation Instance::rename(const std::string &new_name) {
   name_ = new_name;
   return op;
 }
+Operation Instance::move(const InstanceMove &to) {
+  auto op = begin(session_, RowId::instance_post, with_body(at({name_}, project_), move_body(to_json(to).as_object(), name_)));
+  if (!to.name.empty()) name_ = to.name;
+  if (!to.project.empty()) project_ = to.project;
+  return op;
+}
+Operation Instance::copy(const std::string &new_name, const InstanceCopy &how) const {
+  auto from = info();
+  InstanceCreate c;
+  c.name = new_name;
+  c.type = from.type;
+  c.config = how.config;
+  c.devices = how.devices;
+  c.profiles = how.profiles;
+  c.source.type = "copy";
+  c.source.source = how.snapshot.empty() ? name_ : name_ + "/" + how.snapshot;
+  c.source.project = project_;
+  c.source.instance_only = how.instance_only;
+  c.source.refresh = how.refresh;
+  c.source.refresh_exclude_older = how.refresh_exclude_older;
+  if (!how.pool.empty())
+    for (auto &[name, device] : from.expanded_devices)
+      if (auto path = device.find("path"); path != device.end() && path->second == "/") c.devices.emplace(name, device).first->second["pool"] = how.pool;
+  return begin(session_, RowId::instances_post, with_body(at({}, how.project.empty() ? project_ : how.project), to_json(c)));
+}
 Operation Instance::remove() { return begin(session_, RowId::instance_delete, at({name_}, project_)); }
 
 ExecResult Instance::exec(const std::vector<std::string> &argv, const std::string &input) const {
@@ -105,6 +130,14 @@ Snapshot Instance::snapshot(const std::string &snapshot_name) const { return Sna
 Operation Instance::restore(const std::string &snapshot_name) {
   return begin(session_, RowId::instance_put, with_body(at({name_}, project_), {{"restore", snapshot_name}}));
 }
+
+Operation Instance::create_backup(const BackupCreate &request) {
+  return begin(session_, RowId::backups_post, with_body(at({name_}, project_), to_json(request)));
+}
+std::vector<BackupInfo> Instance::backups() const {
+  return from_json<std::vector<BackupInfo>>(perform(session_, RowId::backups_get, with_query(at({name_}, project_), "recursion", "1")).metadata);
+}
+Backup Instance::backup(const std::string &backup_name) const { return Backup(session_, project_, {name_}, backup_name); }
 
 Snapshot::Snapshot(std::shared_ptr<api::Session> session, std::string project, std::string instance, std::string name)
     : session_(std::move(session)), project_(std::move(project)), instance_(std::move(instance)), name_(std::move(name)) {}

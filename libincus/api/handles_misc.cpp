@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Image, Profile, Project and StoragePool.
+// Image, Profile and Project.
 #include <incus/host.hpp>
 
 #include "api/call.hpp"
@@ -43,17 +43,6 @@ void Profile::remove() { perform(session_, RowId::profile_delete, at({name_}, pr
 
 Project::Project(std::shared_ptr<api::Session> session, std::string name) : session_(std::move(session)), name_(std::move(name)) {}
 ProjectInfo Project::info(Etag *etag) const { return get<ProjectInfo>(session_, RowId::project_get, at({name_}), etag); }
-
-StoragePool::StoragePool(std::shared_ptr<api::Session> session, std::string name) : session_(std::move(session)), name_(std::move(name)) {}
-StoragePoolInfo StoragePool::info(Etag *etag) const { return get<StoragePoolInfo>(session_, RowId::pool_get, at({name_}), etag); }
-void StoragePool::update(const StoragePoolUpdate &to, const Etag &if_match) {
-  perform(session_, RowId::pool_put, with_body(at({name_}), to_json(to), if_match));
-}
-StoragePoolResources StoragePool::resources() const { return get<StoragePoolResources>(session_, RowId::pool_resources_get, at({name_})); }
-std::vector<StorageVolumeInfo> StoragePool::volumes() const {
-  return get<std::vector<StorageVolumeInfo>>(session_, RowId::pool_volumes_get, with_query(at({name_}), "recursion", "1"));
-}
-void StoragePool::remove() { perform(session_, RowId::pool_delete, at({name_})); }
 
 } // namespace v0
 } // namespace incus

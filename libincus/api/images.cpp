@@ -6,9 +6,9 @@
 #include <unistd.h>
 
 #include "api/call.hpp"
+#include "api/new_file.hpp"
 #include "api/records.hpp"
 #include "base/error.hpp"
-#include "base/ids.hpp"
 #include "base/names.hpp"
 #include "base/revert.hpp"
 
@@ -18,11 +18,6 @@ namespace {
 std::string base_name(std::string path) {
   while (path.size() > 1 && path.back() == '/') path.pop_back();
   return path.substr(path.rfind('/') + 1);
-}
-
-std::string dir_name(const std::string &path) {
-  auto cut = path.rfind('/');
-  return cut == std::string::npos ? "." : cut == 0 ? "/" : path.substr(0, cut);
 }
 
 void check_path(const std::string &path) {
@@ -42,41 +37,6 @@ base::Fd open_source(const std::string &path, bool &directory) {
     base::fail(ErrorCode::invalid_argument, "invalid image {}: must be a regular file or a directory with metadata.yaml and rootfs/",
                base::quoted(path));
   return fd;
-}
-
-/// A file without a name, or where the filesystem has none of those one with a hidden random name.
-struct Temporary {
-  base::Fd fd;
-  std::string name;
-  explicit Temporary(const std::string &dir) {
-    fd.reset(::open(dir.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
-    if (!fd && (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL)) {
-      name = dir + "/.incus-export-" + base::random_hex(8);
-      fd.reset(::open(name.c_str(), O_CREAT | O_EXCL | O_NOFOLLOW | O_RDWR | O_CLOEXEC, 0600));
-    }
-    if (!fd) {
-      int e = errno;
-      name.clear();
-      base::fail_errno(e, fmt::format("cannot make a file in {}", base::quoted(dir)));
-    }
-  }
-  ~Temporary() {
-    if (!name.empty()) ::unlink(name.c_str());
-  }
-  Temporary(const Temporary &) = delete;
-  Temporary &operator=(const Temporary &) = delete;
-  /// Gives it its final name; never replaces a file.
-  void publish(const std::string &path) {
-    auto from = name.empty() ? fmt::format("/proc/self/fd/{}", fd.get()) : name;
-    if (::linkat(AT_FDCWD, from.c_str(), AT_FDCWD, path.c_str(), name.empty() ? AT_SYMLINK_FOLLOW : 0) < 0)
-      base::fail_errno(errno, fmt::format("cannot write the image to {}", base::quoted(path)));
-  }
-};
-
-void must_not_exist(const std::string &path) {
-  struct stat st;
-  if (::lstat(path.c_str(), &st) == 0)
-    base::fail(ErrorCode::already_exists, "cannot write the image to {}: the file exists; remove it or choose another name", base::quoted(path));
 }
 
 bool flag(const json::value &v, const char *name) {
@@ -112,8 +72,8 @@ std::vector<std::string> export_image(const SessionPtr &session, const std::stri
   check_path(path);
   if (base_name(path).empty() || path.back() == '/')
     base::fail(ErrorCode::invalid_argument, "invalid export path {}: must name a file", base::quoted(path));
-  must_not_exist(path);
-  Temporary metadata(dir_name(path)), rootfs(dir_name(path));
+  must_not_exist("image", path);
+  NewFile metadata("image", path), rootfs("image", path);
   auto r = at({image}, project);
   r.streams.push_back({"metadata", metadata.fd.dup()});
   r.streams.push_back({"rootfs", rootfs.fd.dup()});
@@ -122,7 +82,7 @@ std::vector<std::string> export_image(const SessionPtr &session, const std::stri
   if (flag(reply.metadata, "split")) written.push_back(path + (flag(reply.metadata, "rootfs_squashfs") ? ".squashfs" : ".root"));
   base::Revert undo;
   for (std::size_t i = 0; i < written.size(); i++) {
-    must_not_exist(written[i]);
+    must_not_exist("image", written[i]);
     (i == 0 ? metadata : rootfs).publish(written[i]);
     undo.add([name = written[i]] { ::unlink(name.c_str()); });
   }

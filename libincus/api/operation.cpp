@@ -5,7 +5,9 @@
 #include "api/call.hpp"
 #include "api/records.hpp"
 #include "base/error.hpp"
+#include "base/ids.hpp"
 #include "base/names.hpp"
+#include "base/time.hpp"
 
 namespace incus {
 namespace api {
@@ -15,6 +17,26 @@ namespace {
 template <class T> void abandon_if_forked(const SessionPtr &session, std::shared_ptr<T> &inner) {
   if (!session->same_process()) new std::shared_ptr<T>(std::move(inner));
 }
+
+class Finished final : public OperationBackend {
+public:
+  explicit Finished(const std::string &description) {
+    info_.id = base::uuid();
+    info_.class_ = "task";
+    info_.description = description;
+    info_.created_at = info_.updated_at = base::now();
+    info_.status = "Success";
+    info_.status_code = 200;
+  }
+  OperationInfo info() override { return info_; }
+  bool wait(std::optional<std::chrono::milliseconds>) override { return true; }
+  void rethrow() override {}
+  void cancel() override {}
+  void control(const json::value &) override {}
+
+private:
+  OperationInfo info_;
+};
 
 class GuardedOperation final : public OperationBackend {
 public:
@@ -83,6 +105,15 @@ private:
 };
 
 } // namespace
+
+std::shared_ptr<OperationBackend> finished_operation(const std::string &description) { return std::make_shared<Finished>(description); }
+
+Operation begin_or_done(const SessionPtr &session, RowId id, Request request) {
+  request.want_operation = true;
+  auto reply = perform(session, id, std::move(request));
+  if (!reply.operation) reply.operation = finished_operation(fmt::format("{} {}", row(id).method, row(id).path));
+  return guarded(session, std::move(reply.operation));
+}
 
 Operation guarded(const SessionPtr &session, std::shared_ptr<OperationBackend> backend) {
   if (!backend) base::fail(ErrorCode::internal, "the engine began an asynchronous request but gave no operation for it");

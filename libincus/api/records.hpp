@@ -89,6 +89,72 @@ template <> struct Record<StorageVolumeInfo> {
                                                  field("type", &T::type), field("used_by", &T::used_by), field("location", &T::location),
                                                  field("content_type", &T::content_type), field("project", &T::project), field("created_at", &T::created_at));
 };
+template <> struct Record<StorageVolumeCreate> {
+  using T = StorageVolumeCreate;
+  static constexpr auto fields = std::make_tuple(field("name", &T::name), field("description", &T::description), field("config", &T::config), field_opt("content_type", &T::content_type));
+};
+template <> struct Record<StorageVolumeUpdate> {
+  using T = StorageVolumeUpdate;
+  static constexpr auto fields = std::make_tuple(field("config", &T::config), field("description", &T::description));
+};
+template <> struct Record<StorageVolumeState::Usage> {
+  using T = StorageVolumeState::Usage;
+  static constexpr auto fields = std::make_tuple(field("used", &T::used), field("total", &T::total));
+};
+template <> struct Record<StorageVolumeState> {
+  using T = StorageVolumeState;
+  static constexpr auto fields = std::make_tuple(field("usage", &T::usage));
+};
+template <> struct Record<StorageVolumeMove> {
+  using T = StorageVolumeMove;
+  static constexpr auto fields = std::make_tuple(field("name", &T::name), field_opt("pool", &T::pool), field_opt("project", &T::project));
+};
+template <> struct Record<StorageVolumeSnapshotCreate> {
+  using T = StorageVolumeSnapshotCreate;
+  static constexpr auto fields = std::make_tuple(field("name", &T::name), field_opt("description", &T::description), field_opt("expires_at", &T::expires_at));
+};
+template <> struct Record<StorageVolumeSnapshotUpdate> {
+  using T = StorageVolumeSnapshotUpdate;
+  static constexpr auto fields = std::make_tuple(field("description", &T::description), field("expires_at", &T::expires_at));
+};
+template <> struct Record<StorageVolumeSnapshotInfo> {
+  using T = StorageVolumeSnapshotInfo;
+  static constexpr auto fields = std::make_tuple(field("config", &T::config), field("description", &T::description), field("name", &T::name),
+                                                 field("content_type", &T::content_type), field("created_at", &T::created_at), field("expires_at", &T::expires_at));
+};
+template <> struct Record<BackupCreate> {
+  using T = BackupCreate;
+  static constexpr auto fields =
+      std::make_tuple(field("name", &T::name), field_opt("expires_at", &T::expires_at), field_opt("compression_algorithm", &T::compression_algorithm),
+                      field_opt("instance_only", &T::instance_only), field_opt("volume_only", &T::volume_only), field("optimized_storage", &T::optimized_storage));
+};
+template <> struct Record<BackupInfo> {
+  using T = BackupInfo;
+  static constexpr auto fields = std::make_tuple(field("name", &T::name), field("created_at", &T::created_at), field("expires_at", &T::expires_at),
+                                                 field_opt("instance_only", &T::instance_only), field_opt("volume_only", &T::volume_only),
+                                                 field("optimized_storage", &T::optimized_storage));
+};
+template <> struct Record<RecoverPool> {
+  using T = RecoverPool;
+  static constexpr auto fields =
+      std::make_tuple(field("name", &T::name), field("driver", &T::driver), field("description", &T::description), field("config", &T::config));
+};
+// Capital letters here, unlike everywhere else on this wire.
+template <> struct Record<RecoverVolume> {
+  using T = RecoverVolume;
+  static constexpr auto fields = std::make_tuple(field("Name", &T::name), field("Type", &T::type), field("SnapshotCount", &T::snapshot_count), field("Project", &T::project),
+                                                 field("Pool", &T::pool));
+};
+template <> struct Record<RecoverReport> {
+  using T = RecoverReport;
+  static constexpr auto fields = std::make_tuple(field("UnknownVolumes", &T::volumes), field("DependencyErrors", &T::missing));
+};
+template <> struct Record<InstanceMove> {
+  using T = InstanceMove;
+  static constexpr auto fields =
+      std::make_tuple(field("name", &T::name), field_opt("pool", &T::pool), field_opt("project", &T::project), field_opt("instance_only", &T::instance_only),
+                      field_opt("config", &T::config), field_opt("devices", &T::devices), field_opt("profiles", &T::profiles));
+};
 template <> struct Record<ImageAlias> {
   using T = ImageAlias;
   static constexpr auto fields = std::make_tuple(field("name", &T::name), field("description", &T::description), field_opt("type", &T::type));
@@ -142,7 +208,8 @@ template <> struct Record<InstanceSource> {
       std::make_tuple(field("type", &T::type), field_opt("alias", &T::alias), field_opt("fingerprint", &T::fingerprint), field_opt("properties", &T::properties),
                       field_opt("source", &T::source), field_opt("project", &T::project), field_opt("instance_only", &T::instance_only),
                       field_opt("server", &T::server), field_opt("certificate", &T::certificate), field_opt("protocol", &T::protocol),
-                      field_opt("secret", &T::secret), field_opt("mode", &T::mode));
+                      field_opt("secret", &T::secret), field_opt("mode", &T::mode), field_opt("refresh", &T::refresh),
+                      field_opt("refresh_exclude_older", &T::refresh_exclude_older));
 };
 template <> struct Record<InstanceCreate> {
   using T = InstanceCreate;

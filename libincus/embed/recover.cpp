@@ -12,30 +12,11 @@
 
 namespace incus::api {
 
-struct RecoverPool {
-  std::string name, driver, description;
-  Config config;
-};
 struct RecoverRequest {
   std::vector<RecoverPool> pools;
 };
-struct UnknownVolume {
-  std::string name, type, project, pool;
-  std::int64_t snapshots = 0;
-};
-template <> struct Record<RecoverPool> {
-  using T = RecoverPool;
-  static constexpr auto fields =
-      std::make_tuple(field("name", &T::name), field("driver", &T::driver), field("description", &T::description), field("config", &T::config));
-};
 template <> struct Record<RecoverRequest> {
   static constexpr auto fields = std::make_tuple(field("pools", &RecoverRequest::pools));
-};
-// Capital letters here, unlike everywhere else on this wire.
-template <> struct Record<UnknownVolume> {
-  using T = UnknownVolume;
-  static constexpr auto fields = std::make_tuple(field("Name", &T::name), field("Type", &T::type), field("SnapshotCount", &T::snapshots), field("Project", &T::project),
-                                                 field("Pool", &T::pool));
 };
 
 } // namespace incus::api
@@ -67,7 +48,7 @@ struct Found {
         }
   }
   std::vector<Place> pools; ///< those without a row
-  std::vector<api::UnknownVolume> volumes;
+  std::vector<RecoverVolume> volumes;
   std::vector<instance::BackupConfig> configs; ///< one a volume; empty for custom ones
   std::vector<std::string> missing;            ///< what must be made before they can be taken in
   void need(std::string what) {
@@ -76,9 +57,9 @@ struct Found {
 };
 
 /// Names are PROJECT_NAME (of instances outside the default project only); no project has a '_' in its name.
-api::UnknownVolume unknown(const Place &pool, const std::string &store, const char *type) {
+RecoverVolume unknown(const Place &pool, const std::string &store, const char *type) {
   auto cut = store.find('_');
-  api::UnknownVolume v;
+  RecoverVolume v;
   v.name = cut == store.npos ? store : store.substr(cut + 1);
   v.project = cut == store.npos ? "default" : store.substr(0, cut);
   v.type = type;
@@ -101,7 +82,7 @@ void look(db::Connection &global, const Place &pool, const std::set<std::string>
   for (auto &name : pool.open->list(storage::VolumeType::container)) {
     if (instances.count(name) || !pool.open->exists({storage::VolumeType::container, name})) continue;
     auto v = unknown(pool, name, "container");
-    v.snapshots = count(storage::VolumeType::container, name);
+    v.snapshot_count = count(storage::VolumeType::container, name);
     std::optional<instance::BackupConfig> config;
     try {
       config = instance::Manager::backup_file(*pool.open, name);
@@ -125,7 +106,7 @@ void look(db::Connection &global, const Place &pool, const std::set<std::string>
   for (auto &name : pool.open->list(storage::VolumeType::custom)) {
     if (custom.count(name) || !pool.open->exists({storage::VolumeType::custom, name}) || name.find('_') == std::string::npos) continue;
     auto v = unknown(pool, name, "custom");
-    v.snapshots = count(storage::VolumeType::custom, name);
+    v.snapshot_count = count(storage::VolumeType::custom, name);
     if (!projects.count(v.project)) found.need(fmt::format("Project {}", base::quoted(v.project)));
     found.volumes.push_back(std::move(v));
     found.configs.emplace_back();

@@ -4,6 +4,7 @@
 #include <boost/json.hpp>
 #include <unistd.h>
 
+#include "api/call.hpp"
 #include "api/convert.hpp"
 #include "base/error.hpp"
 #include "base/names.hpp"
@@ -169,7 +170,7 @@ Reply RemoteDoor::plain(const Row &row, Request &request) {
     o.headers.try_emplace("content-type", "application/octet-stream");
   }
   auto patience = patience_of(row);
-  if (row.kind != Kind::stream) return from_answer(row, client_->call(std::move(o), patience));
+  if (row.kind != Kind::stream) return from_answer(row, client_->call(std::move(o), patience), request.want_operation);
   Head head;
   std::optional<Answer> answer;
   auto lease = client_->stream(o, patience, head, answer);
@@ -185,7 +186,7 @@ Reply RemoteDoor::plain(const Row &row, Request &request) {
   return reply;
 }
 
-Reply RemoteDoor::from_answer(const Row &row, Answer answer) {
+Reply RemoteDoor::from_answer(const Row &row, Answer answer, bool want_operation) {
   Reply reply;
   take_headers(reply, answer.head);
   if (answer.type == Answer::Type::async) {
@@ -193,7 +194,7 @@ Reply RemoteDoor::from_answer(const Row &row, Answer answer) {
     // A token is an operation that lasts as long as the token.
     bool lasting = begun.class_ == "token";
     auto op = std::make_shared<RemoteOperation>(client_, std::move(begun));
-    if (row.kind == Kind::sync && !lasting) {
+    if (row.kind == Kind::sync && !lasting && !want_operation) {
       // A server of another version makes an operation of it; who called expects the work to be done.
       op->wait(std::nullopt);
       op->rethrow();
@@ -205,7 +206,7 @@ Reply RemoteDoor::from_answer(const Row &row, Answer answer) {
     return reply;
   }
   reply.metadata = std::move(answer.metadata);
-  if (row.kind == Kind::async) reply.operation = finished_operation(fmt::format("{} {}", row.method, row.path));
+  if (row.kind == Kind::async) reply.operation = api::finished_operation(fmt::format("{} {}", row.method, row.path));
   if (row.id == RowId::operation_get) {
     auto op = std::make_shared<RemoteOperation>(client_, operation_from_json(reply.metadata));
     if (!op->ended()) tracker_->add(op);

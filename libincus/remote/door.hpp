@@ -18,7 +18,7 @@ public:
 private:
   api::Reply once(const api::Row &row, api::Request &request);
   api::Reply plain(const api::Row &row, api::Request &request);
-  api::Reply from_answer(const api::Row &row, Answer answer);
+  api::Reply from_answer(const api::Row &row, Answer answer, bool want_operation = false);
   // attached.cpp
   api::Reply attach(const api::Row &row, api::Request &request);
   // ready.cpp: for servers without that row

@@ -168,30 +168,4 @@ void Tracker::refresh_all() {
   }
 }
 
-namespace {
-
-class Finished final : public api::OperationBackend {
-public:
-  explicit Finished(const std::string &description) {
-    info_.id = base::uuid();
-    info_.class_ = "task";
-    info_.description = description;
-    info_.created_at = info_.updated_at = base::now();
-    info_.status = "Success";
-    info_.status_code = 200;
-  }
-  OperationInfo info() override { return info_; }
-  bool wait(std::optional<Milliseconds>) override { return true; }
-  void rethrow() override {}
-  void cancel() override {}
-  void control(const json::value &) override {}
-
-private:
-  OperationInfo info_;
-};
-
-} // namespace
-
-std::shared_ptr<api::OperationBackend> finished_operation(const std::string &description) { return std::make_shared<Finished>(description); }
-
 } // namespace incus::remote

@@ -55,7 +55,4 @@ private:
   bool running_ = false;
 };
 
-/// A finished operation for a row that answered at once.
-std::shared_ptr<api::OperationBackend> finished_operation(const std::string &description);
-
 } // namespace incus::remote

@@ -240,6 +240,94 @@ static const char *everything_else(incus_host *host, const char *folder) {
   return NULL;
 }
 
+static const char *volumes(incus_host *host) {
+  incus_error *err = NULL;
+  incus_operation *op = NULL;
+  char *text = NULL, *etag = NULL;
+  OK(incus_storage_pool_create(host, "{\"name\":\"p2\",\"driver\":\"dir\"}", &err));
+  OK(incus_volume_create(host, NULL, "p2", "{\"name\":\"v1\",\"description\":\"data\"}", NULL, &err));
+  FAILS(INCUS_ERROR_ALREADY_EXISTS, "v1", incus_volume_create(host, NULL, "p2", "{\"name\":\"v1\"}", NULL, &err));
+  OK(incus_volume_list(host, NULL, "p2", 1, &text, &err));
+  IS(has(text, "\"data\""));
+  OK(incus_volume_get(host, NULL, "p2", "v1", &text, &etag, &err));
+  IS(has(text, "\"v1\""));
+  OK(incus_volume_update(host, NULL, "p2", "v1", "{\"description\":\"more\",\"config\":{\"user.a\":\"1\"}}", etag, &err));
+  FAILS(INCUS_ERROR_PRECONDITION_FAILED, "v1", incus_volume_update(host, NULL, "p2", "v1", "{\"description\":\"late\"}", etag, &err));
+  incus_string_free(etag);
+  OK(incus_volume_patch(host, NULL, "p2", "v1", "{\"config\":{\"user.b\":\"2\"}}", NULL, &err));
+  OK(incus_volume_state(host, NULL, "p2", "v1", &text, &err));
+  IS(has(text, "\"used\""));
+  OK(incus_volume_snapshot_create(host, NULL, "p2", "v1", NULL, NULL, &err));
+  OK(incus_volume_snapshot_update(host, NULL, "p2", "v1", "snap0", "{\"description\":\"then\"}", NULL, &err));
+  OK(incus_volume_snapshot_get(host, NULL, "p2", "v1", "snap0", &text, NULL, &err));
+  IS(has(text, "\"then\""));
+  OK(incus_volume_snapshot_rename(host, NULL, "p2", "v1", "snap0", "s1", NULL, &err));
+  OK(incus_volume_snapshot_list(host, NULL, "p2", "v1", 1, &text, &err));
+  IS(has(text, "v1/s1"));
+  OK(incus_volume_restore(host, NULL, "p2", "v1", "s1", &err));
+  OK(incus_volume_create(host, NULL, "p2", "{\"name\":\"v2\",\"source\":{\"type\":\"copy\",\"name\":\"v1\"}}", &op, &err));
+  OK(incus_operation_wait(op, -1, NULL, &err));
+  incus_operation_free(op);
+  OK(incus_volume_snapshot_delete(host, NULL, "p2", "v2", "s1", NULL, &err));
+  OK(incus_volume_rename(host, NULL, "p2", "v2", "v3", &err));
+  OK(incus_volume_move(host, NULL, "p2", "v3", "{\"name\":\"v4\",\"pool\":\"default\"}", NULL, &err));
+  OK(incus_volume_delete(host, NULL, "default", "v4", &err));
+  FAILS(INCUS_ERROR_NOT_FOUND, "v4", incus_volume_delete(host, NULL, "default", "v4", &err));
+  OK(incus_recover_validate(host, NULL, &text, &err));
+  IS(has(text, "\"UnknownVolumes\":null"));
+  OK(incus_recover_import(host, NULL, &err));
+  return NULL;
+}
+
+/* `real`: the host has files. */
+static const char *backups(incus_host *host, const char *folder, int real) {
+  incus_error *err = NULL;
+  char *text = NULL, file[512];
+  int64_t size = 0;
+  int fd;
+  OK(incus_instance_create(host, NULL, "{\"name\":\"b1\",\"source\":{\"type\":\"image\",\"alias\":\"busy\"}}", NULL, &err));
+  OK(incus_instance_move(host, NULL, "b1", "{\"pool\":\"p2\"}", NULL, &err));
+  if (!real) {
+    FAILS(INCUS_ERROR_NOT_SUPPORTED, "memory", incus_backup_create(host, NULL, "b1", NULL, NULL, &err));
+    FAILS(INCUS_ERROR_NOT_SUPPORTED, "memory", incus_volume_backup_create(host, NULL, "p2", "v1", NULL, NULL, &err));
+  } else {
+    snprintf(file, sizeof file, "%s/backup", folder);
+    fd = open(file, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    IS(fd >= 0);
+    OK(incus_backup_create(host, NULL, "b1", "{\"compression_algorithm\":\"none\"}", NULL, &err));
+    OK(incus_backup_rename(host, NULL, "b1", "backup0", "k", NULL, &err));
+    OK(incus_backup_list(host, NULL, "b1", 1, &text, &err));
+    IS(has(text, "\"k\""));
+    OK(incus_backup_get(host, NULL, "b1", "k", &text, &err));
+    IS(has(text, "\"instance_only\":false"));
+    OK(incus_backup_export(host, NULL, "b1", "k", fd, &size, &err));
+    IS(size > 0 && lseek(fd, 0, SEEK_CUR) == size && lseek(fd, 0, SEEK_SET) == 0);
+    OK(incus_backup_import(host, NULL, fd, "b2", NULL, NULL, &err));
+    OK(incus_backup_delete(host, NULL, "b1", "k", NULL, &err));
+    OK(incus_instance_delete(host, NULL, "b2", NULL, &err));
+    IS(ftruncate(fd, 0) == 0 && lseek(fd, 0, SEEK_SET) == 0);
+    OK(incus_volume_backup_create(host, NULL, "p2", "v1", "{\"name\":\"k\"}", NULL, &err));
+    OK(incus_volume_backup_rename(host, NULL, "p2", "v1", "k", "l", NULL, &err));
+    OK(incus_volume_backup_list(host, NULL, "p2", "v1", 1, &text, &err));
+    IS(has(text, "\"l\""));
+    OK(incus_volume_backup_get(host, NULL, "p2", "v1", "l", &text, &err));
+    IS(has(text, "\"volume_only\":false"));
+    OK(incus_volume_backup_export(host, NULL, "p2", "v1", "l", fd, NULL, &err));
+    IS(lseek(fd, 0, SEEK_SET) == 0);
+    OK(incus_volume_backup_import(host, NULL, "p2", fd, "v2", NULL, &err));
+    OK(incus_volume_backup_delete(host, NULL, "p2", "v1", "l", NULL, &err));
+    OK(incus_volume_delete(host, NULL, "p2", "v2", &err));
+    IS(lseek(fd, 0, SEEK_SET) == 0);
+    OK(incus_volume_import_iso(host, NULL, "p2", fd, "cd", NULL, &err));
+    OK(incus_volume_delete(host, NULL, "p2", "cd", &err));
+    close(fd);
+  }
+  OK(incus_instance_delete(host, NULL, "b1", NULL, &err));
+  OK(incus_volume_delete(host, NULL, "p2", "v1", &err));
+  OK(incus_storage_pool_delete(host, "p2", &err));
+  return NULL;
+}
+
 const char *scenario_program(const char *uri, const char *image, const char *folder) {
   incus_host *host = NULL;
   incus_error *err = NULL;
@@ -250,6 +338,8 @@ const char *scenario_program(const char *uri, const char *image, const char *fol
   if (!bad) bad = files(host);
   if (!bad) bad = exec_on_descriptors(host);
   if (!bad) bad = operations_and_events(host);
+  if (!bad) bad = volumes(host);
+  if (!bad) bad = backups(host, folder, strcmp(uri, "test://") != 0);
   if (!bad) bad = everything_else(host, folder);
   if (!bad && strcmp(uri, "test://") == 0 && calls != 3) bad = "the handler was not called three times";
   if (!bad) {

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The documents against the tree: programs in README are those the tests run, files and keys that are named exist.
+"""The documents against the tree: programs in them are those the tests run, files and keys that are named exist.
 
-INCUS_ACCEPT=1 writes the programs' text into README instead of comparing it.
+INCUS_ACCEPT=1 writes the programs' text into the documents instead of comparing it.
 """
 
 import os
@@ -27,19 +27,22 @@ def marked(path: Path) -> str:
 BLOCK = r"(<!-- {name} -->\n```\w+\n)(.*?)(```)"
 
 
-@pytest.mark.parametrize("name", ["examples/hello.cpp", "examples/hello.c", "examples/hello.py"])
-def test_readme_shows_the_program(name: str) -> None:
-    readme = ROOT / "README.md"
-    text = readme.read_text()
+@pytest.mark.parametrize(
+    ("document", "name"),
+    [("README.md", "examples/hello.cpp"), ("README.md", "examples/hello.c"), ("README.md", "examples/hello.py"), ("docs/backups.md", "examples/backup.py")],
+)
+def test_documents_show_the_program(document: str, name: str) -> None:
+    path = ROOT / document
+    text = path.read_text()
     pattern = re.compile(BLOCK.format(name=re.escape(name)), re.S)
     found = pattern.search(text)
-    assert found, f"README.md has no block for {name}"
+    assert found, f"{document} has no block for {name}"
     program = marked(ROOT / name)
     if os.environ.get("INCUS_ACCEPT") == "1":
-        readme.write_text(text[: found.start(2)] + program + text[found.end(2) :])
+        path.write_text(text[: found.start(2)] + program + text[found.end(2) :])
         return
-    assert found[2] == program, "README differs from the program; INCUS_ACCEPT=1 writes it anew"
-    assert program.count("\n") <= 12, f"{name}: README promises about ten lines"
+    assert found[2] == program, f"{document} differs from the program; INCUS_ACCEPT=1 writes it anew"
+    assert program.count("\n") <= 12, f"{name}: {document} promises about ten lines"
 
 
 def named_files(document: Path) -> list[str]:

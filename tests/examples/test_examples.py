@@ -52,6 +52,11 @@ def test_hello_python(image: Path, state: Path) -> None:
     assert out.startswith("0 b'Linux") and "Running ['c1']" in out, out
 
 
+def test_backup(image: Path, state: Path, tmp_path: Path) -> None:
+    out = run(sys.executable, EXAMPLES / "backup.py", f"embed://{state}", image, tmp_path / "c1.backup")
+    assert out == f"{(tmp_path / 'c1.backup').stat().st_size} bytes\nc2 ['copy/s0']\n", out
+
+
 def test_quickstart(image: Path) -> None:
     before = set(Path("/var/tmp").glob("libincus-quickstart.*"))
     out = run(EXAMPLES / "quickstart", "--small", "--no-build")
@@ -60,5 +65,5 @@ def test_quickstart(image: Path) -> None:
 
 
 def test_every_example_is_run_here() -> None:
-    known = {"hello.cpp", "hello.c", "hello.py", "quickstart", "quickstart.cpp", "meson.build"}
+    known = {"backup.py", "hello.cpp", "hello.c", "hello.py", "quickstart", "quickstart.cpp", "meson.build"}
     assert {p.name for p in EXAMPLES.iterdir() if not p.name.startswith("__")} == known

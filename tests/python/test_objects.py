@@ -225,6 +225,53 @@ def test_volumes(host: incus.Host) -> None:
     other.delete()
 
 
+def test_backups(host: incus.Host, tmp_path: Path) -> None:
+    c = host.instances.create("c1", image="pytest")
+    c.snapshots.create("s0")
+    pool = host.storage_pools.get("default")
+    volume = pool.create_volume("data", description="d")
+    assert volume.state().usage.used >= 0 and host.recover_validate().volumes == []
+    if host.uri.startswith("test://"):
+        for owner in (c, volume):
+            with pytest.raises(incus.NotSupported):
+                owner.backups.create()
+            assert owner.backups.list() == []
+        volume.delete()
+        return
+    made = c.backups.create(compression="none")
+    assert made.name == "backup0" and [b.name for b in c.backups.infos()] == ["backup0"]
+    when = datetime(2040, 1, 2, tzinfo=timezone.utc)
+    alone = c.backups.create("b1", expires_at=when, without_snapshots=True)
+    assert alone.info().instance_only and alone.info().expires_at == when and made.info().expires_at is None
+    alone.rename("b2")
+    assert sorted(b.name for b in c.backups.list()) == ["b2", "backup0"]
+    path = tmp_path / "c1.backup"
+    assert made.export(path) == path.stat().st_size
+    with pytest.raises(FileExistsError):
+        made.export(path)
+    copy = host.instances.import_backup(path, "c2")
+    assert [s.name for s in copy.snapshots.list()] == ["s0"]
+    with pytest.raises(incus.AlreadyExists):
+        host.instances.import_backup(path)
+    with (tmp_path / "alone").open("w+b") as file:
+        alone.export(file)
+        file.seek(0)
+        assert host.instances.import_backup(file, "c3").snapshots.list() == []
+    alone.delete()
+    with pytest.raises(incus.NotFound):
+        alone.export(tmp_path / "gone")
+    assert not (tmp_path / "gone").exists()
+    volume.create_snapshot("s0")
+    volume.backups.create("b1").export(tmp_path / "data.backup")
+    again = pool.import_volume(tmp_path / "data.backup", "again")
+    assert [s.name for s in again.snapshots()] == ["again/s0"] and again.info().description == "d"
+    (tmp_path / "medium").write_bytes(bytes(1 << 20))
+    medium = pool.import_iso(tmp_path / "medium", "cd")
+    assert medium.info().content_type == "iso"
+    for one in (volume, again, medium):
+        one.delete()
+
+
 def test_moves_and_expiries(host: incus.Host) -> None:
     c = host.instances.create("c1", image="pytest")
     other = host.storage_pools.create("other", "dir")

@@ -35,7 +35,8 @@ def test_records_take_what_comes() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["ServerInfo", "OperationInfo", "Event", "ProfileInfo", "ProjectInfo", "StoragePoolInfo", "StorageVolumeInfo", "ImageInfo", "ImageAliasInfo",
+    "name", ["ServerInfo", "OperationInfo", "Event", "ProfileInfo", "ProjectInfo", "StoragePoolInfo", "StorageVolumeInfo", "StorageVolumeSnapshotInfo",
+             "StorageVolumeState", "BackupInfo", "RecoverVolume", "RecoverReport", "ImageInfo", "ImageAliasInfo",
              "InstanceInfo", "SnapshotInfo", "InstanceState"]
 )  # fmt: skip
 def test_records_have_the_fields_of_the_core(name: str) -> None:

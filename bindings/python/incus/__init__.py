@@ -12,6 +12,7 @@
 
 from . import errors
 from ._native import version as __version__
+from .backup import Backup, Backups
 from .errors import (
     AlreadyExists,
     Busy,
@@ -39,6 +40,7 @@ from .instance import ExecSession, Instance, Instances, Snapshot, Snapshots
 from .misc import Profile, Profiles, Projects, StoragePool, StoragePools, StorageVolume
 from .operation import Operation, Operations
 from .records import (
+    BackupInfo,
     Event,
     ExecResult,
     FileInfo,
@@ -51,17 +53,23 @@ from .records import (
     OperationInfo,
     ProfileInfo,
     ProjectInfo,
+    RecoverReport,
+    RecoverVolume,
     ServerInfo,
     SnapshotInfo,
     StoragePoolInfo,
     StoragePoolResources,
     StorageVolumeInfo,
     StorageVolumeSnapshotInfo,
+    StorageVolumeState,
 )
 
 __all__ = [
     "Aliases",
     "AlreadyExists",
+    "Backup",
+    "BackupInfo",
+    "Backups",
     "Busy",
     "Cancelled",
     "CommandFailed",
@@ -101,6 +109,8 @@ __all__ = [
     "ProjectInfo",
     "ProjectView",
     "Projects",
+    "RecoverReport",
+    "RecoverVolume",
     "ServerInfo",
     "Snapshot",
     "SnapshotInfo",
@@ -112,6 +122,7 @@ __all__ = [
     "StorageVolume",
     "StorageVolumeInfo",
     "StorageVolumeSnapshotInfo",
+    "StorageVolumeState",
     "Timeout",
     "TooLarge",
     "Unavailable",

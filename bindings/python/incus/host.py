@@ -8,7 +8,7 @@ import json
 import logging
 import weakref
 from types import TracebackType
-from typing import Any, Callable, Dict, Optional, Sequence, Type, Union
+from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Type, Union
 
 from . import _native
 from ._session import Scope, Session
@@ -17,7 +17,7 @@ from .image import Images
 from .instance import Instances
 from .misc import Profiles, Projects, StoragePools
 from .operation import Operations
-from .records import ExecResult, ServerInfo
+from .records import ExecResult, RecoverReport, ServerInfo, parse
 
 ExecHandler = Callable[[str, Dict[str, Any], bytes], Union[ExecResult, int, None]]
 """Answers a command in a test:// host: gets the instance's name, the request ("command", "environment", "user", ...) and stdin."""
@@ -84,6 +84,15 @@ class Host:
     def request(self, method: str, path: str, body: Any = None) -> Any:
         """Any call of the REST API: `body` and the result are what JSON gives in Python. An asynchronous call gives its operation's document."""
         return self._session.call(method, path, body)[0]
+
+    def recover_validate(self, pools: Sequence[Mapping[str, Any]] = ()) -> RecoverReport:
+        """Instances and custom volumes on disk that the store does not know, in its pools and in `pools` ("name", "driver", "config" each).
+        Forbidden over https."""
+        return parse(RecoverReport, self._session.call("POST", "/internal/recover/validate", {"pools": list(pools)})[0] or {})
+
+    def recover_import(self, pools: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Gives rows to them, and to `pools`; Conflict while something is missing."""
+        self._session.call("POST", "/internal/recover/import", {"pools": list(pools)})
 
     def events(self, types: Sequence[str] = (), capacity: int = 1024) -> EventListener:
         """Subscribes to events of these types ("lifecycle", "operation", "logging"; none: all); `capacity` are kept for a slow reader."""

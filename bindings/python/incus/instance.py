@@ -11,6 +11,7 @@ from typing import IO, Any, Dict, List, Literal, Mapping, Optional, Sequence, Ty
 from . import _native
 from ._session import Scope, name_of, part
 from .errors import CommandFailed, Conflict
+from .backup import Backups, Opened, Source
 from .operation import Operation
 from .records import Config, Devices, ExecResult, FileInfo, InstanceFull, InstanceInfo, InstanceState, SnapshotInfo, format_time, parse
 
@@ -163,6 +164,11 @@ class Instance:
         self._scope = scope
         self._name = name
         self.snapshots = Snapshots(self)
+
+    @property
+    def backups(self) -> Backups:
+        """The backups that the host keeps of it."""
+        return Backups(self._scope.session, self._scope.project, [self._name])
 
     @property
     def name(self) -> str:
@@ -505,6 +511,13 @@ class Instances:
         how = {"type": "copy", "source": source, "instance_only": instance_only, "refresh": refresh, "refresh_exclude_older": exclude_older}
         request = {"name": name, "source": how}
         done = Operation(self._scope.session.begin("POST", "/1.0/instances", request, query=self._scope.query)).wait()
+        return Instance(self._scope, name or name_of(done.resources["instances"][0]))
+
+    def import_backup(self, source: Source, name: str = "", *, pool: str = "") -> Instance:
+        """Makes an instance of a backup (a path, or a file or descriptor that is read to its end; POST /1.0/instances with its bytes), called as it
+        was and in the pool it was in when they are not given. AlreadyExists, Corrupt, InvalidArgument when it is no backup of an instance."""
+        with Opened(source) as fd:
+            done = Operation(self._scope.session.native.import_instance(self._scope.project, fd, name, pool)).wait()
         return Instance(self._scope, name or name_of(done.resources["instances"][0]))
 
     def handle(self, name: str) -> Instance:

@@ -6,8 +6,19 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Dict, List, Mapping, Optional
 
-from ._session import Scope, Session, part
-from .records import ProfileInfo, ProjectInfo, StoragePoolInfo, StoragePoolResources, StorageVolumeInfo, StorageVolumeSnapshotInfo, format_time
+from ._session import Scope, Session, name_of, part
+from .backup import Backups, Opened, Source
+from .operation import Operation
+from .records import (
+    ProfileInfo,
+    ProjectInfo,
+    StoragePoolInfo,
+    StoragePoolResources,
+    StorageVolumeInfo,
+    StorageVolumeSnapshotInfo,
+    StorageVolumeState,
+    format_time,
+)
 
 
 class Profile:
@@ -92,13 +103,14 @@ class Profiles:
 
 
 class StorageVolume:
-    """A custom volume: a cheap handle that does not prove that it exists."""
+    """A custom volume: a cheap handle that does not prove that it exists. `backups` are those that the host keeps of it."""
 
     def __init__(self, session: Session, pool: str, name: str, project: str = "default") -> None:
         self._session = session
         self._pool, self._name, self._project = pool, name, project
         self._path = f"/1.0/storage-pools/{part(pool)}/volumes/custom/{part(name)}"
         self._query = {"project": project}
+        self.backups = Backups(session, project, [pool, name])
 
     @property
     def name(self) -> str:
@@ -113,6 +125,10 @@ class StorageVolume:
     def info(self) -> StorageVolumeInfo:
         """The record."""
         return self._session.record(StorageVolumeInfo, self._path, self._query)
+
+    def state(self) -> StorageVolumeState:
+        """Bytes used (GET .../state)."""
+        return self._session.record(StorageVolumeState, self._path + "/state", self._query)
 
     def update(self, *, config: Optional[Mapping[str, str]] = None, description: Optional[str] = None) -> None:
         """Replaces what is given and keeps the rest."""
@@ -239,6 +255,20 @@ class StoragePool:
         body = {"name": name, "config": config or {}, "description": description}
         self._session.call("POST", self._path + "/volumes/custom", body, query={"project": project})
         return self.volume(name, project)
+
+    def _import(self, source: Source, name: str, project: str, iso: bool) -> StorageVolume:
+        with Opened(source) as fd:
+            done = Operation(self._session.native.import_volume(project, self._name, fd, name, iso)).wait()
+        return self.volume(name or name_of(done.resources["storage_volumes"][0]), project)
+
+    def import_volume(self, source: Source, name: str = "", *, project: str = "default") -> StorageVolume:
+        """Makes a custom volume of a backup (a path, or a file or descriptor that is read to its end), called as it was when no name is given.
+        AlreadyExists, Corrupt, InvalidArgument when it is no backup of a volume."""
+        return self._import(source, name, project, False)
+
+    def import_iso(self, source: Source, name: str, *, project: str = "default") -> StorageVolume:
+        """Makes a custom volume of content iso of a file."""
+        return self._import(source, name, project, True)
 
     def delete(self) -> None:
         """Deletes it; refused while anything but cached images uses it."""

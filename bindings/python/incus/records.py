@@ -206,6 +206,52 @@ class StorageVolumeSnapshotInfo:
 
 
 @dataclass
+class Usage:
+    """Bytes that a volume has; a total of 0: no limit."""
+
+    used: int = 0
+    total: int = 0
+
+
+@dataclass
+class StorageVolumeState:
+    """GET /1.0/storage-pools/{name}/volumes/{type}/{volume}/state."""
+
+    usage: Usage = field(default_factory=Usage)
+
+
+@dataclass
+class BackupInfo:
+    """GET .../backups/{backup}; instance_only and volume_only: without snapshots."""
+
+    name: str = ""
+    created_at: Optional[datetime] = None
+    expires_at: Optional[datetime] = None
+    instance_only: bool = False
+    volume_only: bool = False
+    optimized_storage: bool = False
+
+
+@dataclass
+class RecoverVolume:
+    """Something on disk that the store does not know (POST /internal/recover/validate)."""
+
+    pool: str = field(default="", metadata={"json": "Pool"})
+    project: str = field(default="", metadata={"json": "Project"})
+    type: str = field(default="", metadata={"json": "Type"})
+    name: str = field(default="", metadata={"json": "Name"})
+    snapshot_count: int = field(default=0, metadata={"json": "SnapshotCount"})
+
+
+@dataclass
+class RecoverReport:
+    """POST /internal/recover/validate; `missing`: what must be there first, in words."""
+
+    volumes: List[RecoverVolume] = field(default_factory=list, metadata={"json": "UnknownVolumes"})
+    missing: List[str] = field(default_factory=list, metadata={"json": "DependencyErrors"})
+
+
+@dataclass
 class ImageAlias:
     """An alias as an image shows it."""
 

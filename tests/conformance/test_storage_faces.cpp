@@ -28,6 +28,12 @@ struct File {
   ~File() { ::close(fd); }
 };
 
+/// The pool "default", which the first instance makes.
+StoragePool first_pool(World &w) {
+  w.make("first").remove().wait();
+  return w.host.storage_pool("default");
+}
+
 std::string file(const std::string &name) {
   auto path = scratch() + "/" + name;
   std::filesystem::remove_all(path);
@@ -38,7 +44,7 @@ std::string file(const std::string &name) {
 
 TEST_CASE("storage faces: a custom volume and its snapshots") {
   World w;
-  auto pool = w.host.storage_pool("default");
+  auto pool = first_pool(w);
   StorageVolumeCreate request;
   request.name = "v1";
   request.description = "data";
@@ -92,8 +98,8 @@ TEST_CASE("storage faces: a custom volume and its snapshots") {
 
 TEST_CASE("storage faces: volumes copied, refreshed and moved") {
   World w;
+  auto pool = first_pool(w);
   w.host.create_storage_pool({"p2", "dir", "", {}});
-  auto pool = w.host.storage_pool("default");
   StorageVolumeCreate request;
   request.name = "v1";
   request.config = {{"user.a", "1"}};
@@ -135,8 +141,8 @@ TEST_CASE("storage faces: volumes copied, refreshed and moved") {
 
 TEST_CASE("storage faces: instances copied, refreshed and moved") {
   World w;
-  w.host.create_storage_pool({"p2", "dir", "", {}});
   auto c1 = w.make("c1");
+  w.host.create_storage_pool({"p2", "dir", "", {}});
   c1.create_snapshot({"s0"}).wait();
   InstanceCopy how;
   how.pool = "p2";
@@ -201,7 +207,8 @@ TEST_CASE("storage faces: backups of instances") {
     // Through descriptors, the other one with its snapshots.
     auto whole = file("c1.whole");
     File out(whole, O_WRONLY | O_CREAT | O_EXCL);
-    CHECK(c.backup("backup0").export_to(out.fd) == static_cast<std::int64_t>(std::filesystem::file_size(whole)));
+    auto written = c.backup("backup0").export_to(out.fd);
+    CHECK(written == static_cast<std::int64_t>(std::filesystem::file_size(whole)));
     File in(whole);
     w.host.import_instance(in.fd, {"c3", ""}).wait();
     CHECK(names(w.host.instance("c3")) == std::vector<std::string>{"s0"});
@@ -215,7 +222,7 @@ TEST_CASE("storage faces: backups of instances") {
 
 TEST_CASE("storage faces: backups of volumes, and media") {
   World w;
-  auto pool = w.host.storage_pool("default");
+  auto pool = first_pool(w);
   StorageVolumeCreate request;
   request.name = "v1";
   request.description = "data";
@@ -251,16 +258,16 @@ TEST_CASE("storage faces: backups of volumes, and media") {
 
 TEST_CASE("storage faces: recovery of what a pool holds") {
   World w;
-  auto first = file("recover-a"), second = file("recover-b");
-  std::filesystem::create_directories(first);
-  w.host.create_storage_pool({"p2", "dir", "", {{"source", first}}});
+  first_pool(w);
+  w.host.create_storage_pool({"p2", "dir", "", {}});
   StorageVolumeCreate request;
   request.name = "v1";
   auto v = w.host.storage_pool("p2").create_volume(request);
   v.create_snapshot({"s0", "", {}}).wait();
-  std::filesystem::copy(first, second, std::filesystem::copy_options::recursive);
+  auto first = pool_directory(w.host, "p2");
+  std::filesystem::copy(first, first.parent_path() / "p3", std::filesystem::copy_options::recursive);
   CHECK(w.host.recover_validate().volumes.empty());
-  std::vector<RecoverPool> pools{{"p3", "dir", "", {{"source", second}}}};
+  std::vector<RecoverPool> pools{{"p3", "dir", "", {}}};
   auto report = w.host.recover_validate(pools);
   REQUIRE(report.volumes.size() == 1);
   CHECK(report.missing.empty());

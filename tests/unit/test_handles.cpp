@@ -234,6 +234,53 @@ TEST_CASE("images, profiles, pools and projects ask their rows") {
   CHECK(asked(*d) == "GET /1.0/projects/{name} [default]");
 }
 
+TEST_CASE("volumes and backups ask their rows") {
+  FakeDoor *d = nullptr;
+  auto host = test::fake_host(d);
+  auto v = host.storage_pool("default").volume("v1", "other");
+  v.rename("v2");
+  CHECK(asked(*d) == R"(POST /1.0/storage-pools/{name}/volumes/{type}/{volume} [default,custom,v1] project=other {"name":"v2"})");
+  CHECK(!d->calls.back().request.want_operation);
+  // A door that answered at once: an operation all the same.
+  auto moved = v.move({"", "p2", "other"});
+  CHECK(moved.done());
+  CHECK(moved.wait().status_code == 200);
+  CHECK(asked(*d) == R"(POST /1.0/storage-pools/{name}/volumes/{type}/{volume} [default,custom,v2] project=other {"name":"v2","pool":"p2"})");
+  CHECK(d->calls.back().request.want_operation);
+  CHECK(v.pool() == "p2");
+  d->reply = json::parse(R"([{"name":"v2/s0","expires_at":null}])");
+  CHECK(v.snapshots().at(0).name == "s0");
+  d->reply = nullptr;
+  v.backup("b").remove();
+  CHECK(asked(*d) == "DELETE /1.0/storage-pools/{name}/volumes/{type}/{volume}/backups/{backup} [p2,custom,v2,b] project=other");
+  auto c = host.instance("c1");
+  c.backup("b").rename("d");
+  CHECK(asked(*d) == R"(POST /1.0/instances/{name}/backups/{backup} [c1,b] {"name":"d"})");
+  InstanceMove to;
+  to.name = "c2";
+  c.move(to);
+  CHECK(asked(*d) == R"(POST /1.0/instances/{name} [c1] {"name":"c2"})");
+  to.name.clear();
+  to.pool = "p2";
+  c.move(to);
+  CHECK(asked(*d) == R"(POST /1.0/instances/{name} [c2] {"name":"c2","pool":"p2","migration":true})");
+  TempDir dir;
+  std::ofstream(dir.path / "b") << "bytes";
+  std::string sent;
+  d->on_call = [&](RowId, Request &r) { sent = read_fd(r.stream("body")); };
+  host.import_instance((dir.path / "b").string(), {"c3", ""});
+  CHECK(sent == "bytes");
+  CHECK(d->calls.back().request.headers == std::map<std::string, std::string>{{"x-incus-name", "c3"}});
+  d->on_call = nullptr;
+  CHECK(code_of([&] { host.import_instance(dir.path.string()); }) == ErrorCode::invalid_argument);
+  CHECK(code_of([&] { host.import_instance((dir.path / "none").string()); }) == ErrorCode::not_found);
+  // What does not come leaves no file.
+  CHECK(code_of([&] { c.backup("b").export_to((dir.path / "out").string()); }) == ErrorCode::internal);
+  CHECK(code_of([&] { c.backup("b").export_to((dir.path / "b").string()); }) == ErrorCode::already_exists);
+  CHECK(!fs::exists(dir.path / "out"));
+  CHECK(read_all(dir.path / "b") == "bytes");
+}
+
 TEST_CASE("launch finds the image, creates it started and waits until it is ready") {
   FakeDoor *d = nullptr;
   auto host = test::fake_host(d);

@@ -77,6 +77,7 @@ constexpr const char *list[] = {
     "images_target_project",
     "instance_access",
     "instance_all_projects",
+    "instance_auto_restart",
     "instance_bulk_state_change",
     "instance_create_start",
     "instance_file_head",

@@ -210,6 +210,10 @@ void Manager::remove_traces(const std::string &store, std::int64_t id, const std
   unlink(store);
   if (!pool.empty() && !db::pools(ctx_.global, pool).empty()) ctx_.pools.driver(pool)->remove_volume({storage::VolumeType::container, store});
   if (id) ctx_.runtime.forget({id, store});
+  {
+    std::lock_guard lock(mutex_);
+    restarts_.erase(id);
+  }
   storage::BackupPlace::of_instance(ctx_.directory, store).remove_all();
   logs_.forget(store);
 }

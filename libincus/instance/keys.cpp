@@ -141,6 +141,7 @@ std::string is_interface(std::string_view v) {
 
 // volatile.* rows come last, so that profile_keys() is a part of the table.
 constexpr schema::Key table[] = {
+    {"boot.autorestart", "bool", schema::is_bool, "false", true, "Start it again when it ends without having been told to: at most 10 times in a minute"},
     {"boot.autostart", "bool", schema::is_bool, "", true, "Start it when incusd starts; unset: as it was at the last shutdown"},
     {"boot.autostart.delay", "integer", schema::is_uint32, "0", true, "Seconds to wait after its start before the next one is started"},
     {"boot.autostart.priority", "integer", schema::is_int, "0", true, "Those with higher numbers start first"},

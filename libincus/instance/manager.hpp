@@ -2,7 +2,9 @@
 // The instances of one state directory: rules, records, locks and recovery over a storage driver and a runtime.
 #pragma once
 #include <boost/json/object.hpp>
+#include <chrono>
 #include <condition_variable>
+#include <deque>
 #include <functional>
 #include <map>
 #include <mutex>
@@ -303,6 +305,9 @@ private:
   void shut_down(const Key &key, std::optional<std::chrono::milliseconds> limit);
   void on_stopped(const Key &key);
   void on_rebooted(const Key &key, const Started &started);
+  /// Whether boot.autorestart has it started again now that it ended by itself; counts it as a try.
+  bool may_restart(const db::InstanceRow &row);
+  void restart_ended(const db::InstanceRow &row);
   bool is_live(std::int64_t id);
   bool is_kept(std::int64_t id);
   bool any_schedule();
@@ -345,6 +350,7 @@ private:
   std::map<std::int64_t, Live> live_;
   std::map<std::int64_t, std::function<void()>> consoles_; ///< how to end who is attached
   std::set<std::int64_t> kept_; ///< marked as running although they do not: a daemon starts them
+  std::map<std::int64_t, std::deque<std::chrono::steady_clock::time_point>> restarts_; ///< of boot.autorestart
   bool halted_ = false, ending_ = false;
   std::set<std::uint64_t> idmappable_; ///< devices of file systems that can do idmapped mounts
 };

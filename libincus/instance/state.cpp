@@ -291,9 +291,43 @@ void Manager::on_stopped(const Key &key) {
     Claim claim(*this, project, name, key.id);
     if (!claim.held() || ctx_.runtime.power(key) != Power::stopped) return;
     auto now = db::instance(ctx_.global, key.id);
+    if (now && may_restart(*now) && finish_stopped(key, nullptr, After::started)) return restart_ended(*now);
     bool remove = now && now->ephemeral;
     if (finish_stopped(key, "instance-shutdown", remove ? After::removed : After::stopped) && remove) remove_claimed(*now);
   });
+}
+
+bool Manager::may_restart(const db::InstanceRow &row) {
+  constexpr std::size_t tries = 10;
+  constexpr auto period = std::chrono::minutes(1);
+  if (!schema::truthy(schema::value(instance_keys(), expand(row).config, "boot.autorestart"))) return false;
+  auto now = std::chrono::steady_clock::now();
+  std::lock_guard lock(mutex_);
+  if (halted_ || ending_) return false;
+  auto &done = restarts_[row.id];
+  while (!done.empty() && now - done.front() >= period) done.pop_front();
+  if (done.size() >= tries) {
+    ctx_.log.warning("instance {} ended {} times within a minute: it is not started again", row.name, tries + 1);
+    return false;
+  }
+  done.push_back(now);
+  return true;
+}
+
+void Manager::restart_ended(const db::InstanceRow &row) {
+  ctx_.log.info("instance {} ended by itself: it is started again (boot.autorestart)", row.name);
+  try {
+    start_claimed(row.project, row.name, "instance-restarted");
+  } catch (const Error &e) {
+    ctx_.log.error("cannot start instance {} again after it ended: {}", row.name, e.what());
+    {
+      std::lock_guard lock(mutex_);
+      kept_.erase(row.id);
+    }
+    ctx_.global.transaction([&] { db::set_instance_config(ctx_.global, row.id, {{"volatile.last_state.power", "STOPPED"}}); });
+    event("instance-shutdown", row.project, row.name);
+    if (row.ephemeral) remove_claimed(row);
+  }
 }
 
 void Manager::on_rebooted(const Key &key, const Started &started) {

@@ -71,6 +71,7 @@ SHOWN: dict[str, tuple[str, str]] = {
     "images_push_relay": ("test_copy", r"relay|push"),
     "images_target_project": ("test_project_of_another_server", r"target-project"),
     "instance_all_projects": ("test_lists", r"--all-projects"),
+    "instance_auto_restart": ("instances: started again when they end by themselves", r"boot\.autorestart"),
     "instance_bulk_state_change": ("instances: the state of many at once", r"PUT"),
     "instance_create_start": ("snapshots: at every start, however it comes about", r"start = true"),
     "instance_memory_swap_bytes": ("limits as control group files", r"limits\.memory\.swap"),

@@ -11,6 +11,8 @@ constexpr Exception table[] = {
      "memory goes with its host"},
     {"memory", "instances: a guest that stops or reboots by itself",
      "no guest in memory stops by itself"},
+    {"memory", "instances: started again when they end by themselves",
+     "no guest in memory stops by itself"},
     {"memory", "instances: metadata and templates",
      "instances in memory have no files"},
     {"memory", "instances: metadata and templates come back with a snapshot, and with a refresh",

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <csignal>
 #include <thread>
 
 #include "suite.hpp"
@@ -116,6 +117,29 @@ TEST_CASE("instances: a guest that stops or reboots by itself") {
   CHECK(c.info().status == "Stopped");
   c.start().wait();
   c.stop(true).wait();
+}
+
+TEST_CASE("instances: started again when they end by themselves") {
+  World w;
+  InstanceCreate r;
+  r.config["boot.autorestart"] = "true";
+  auto events = w.host.listen({"lifecycle"});
+  auto c = w.make("c1", r);
+  c.start().wait();
+  for (int i = 0; i < 10; i++) {
+    auto pid = c.state().pid;
+    REQUIRE(::kill(static_cast<pid_t>(pid), SIGKILL) == 0);
+    REQUIRE(saw(events, "instance-restarted"));
+    CHECK(c.state().pid != pid);
+  }
+  // Ten times in a minute, no more.
+  REQUIRE(::kill(static_cast<pid_t>(c.state().pid), SIGKILL) == 0);
+  CHECK(saw(events, "instance-shutdown"));
+  CHECK(c.info().status == "Stopped");
+  c.start().wait();
+  c.stop(true).wait();
+  CHECK(c.info().status == "Stopped");
+  CHECK(c.info().config.at("volatile.last_state.power") == "STOPPED");
 }
 
 TEST_CASE("instances: launch, and start with creation") {

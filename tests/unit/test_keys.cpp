@@ -24,6 +24,7 @@ struct Case {
   const char *key, *good, *bad;
 };
 constexpr Case cases[] = {
+    {"boot.autorestart", "true", "often"},
     {"boot.autostart", "true", "soon"},
     {"boot.autostart.delay", "5", "-5"},
     {"boot.autostart.priority", "-1", "high"},

@@ -52,5 +52,9 @@ template <> InterfaceName InterfaceName::parse(std::string_view);
 bool is_one_line(std::string_view text) noexcept;
 /// A value quoted for an error message: control characters escaped, cut at 80 characters.
 std::string quoted(std::string_view text);
+// Where a standard header brings std::quoted along, a call without a namespace would take that for its own kinds of text.
+inline std::string quoted(const std::string &text) { return quoted(std::string_view(text)); }
+inline std::string quoted(std::string &text) { return quoted(std::string_view(text)); }
+inline std::string quoted(const char *text) { return quoted(std::string_view(text)); }
 
 } // namespace incus::base

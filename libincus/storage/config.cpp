@@ -37,7 +37,7 @@ bool path_is_directory(const std::filesystem::path &p) {
   return ::stat(p.c_str(), &st) == 0 && S_ISDIR(st.st_mode);
 }
 
-void check_source(const std::string &value) {
+std::filesystem::path check_place(const std::string &value) {
   namespace fs = std::filesystem;
   if (value.empty() || value[0] != '/' || !base::is_one_line(value)) refuse(value, "must be an absolute path");
   std::error_code error;
@@ -48,7 +48,11 @@ void check_source(const std::string &value) {
   for (fs::path at = real; at != at.root_path(); at = at.parent_path())
     if (path_is_directory(at.parent_path() / "containers") && path_is_directory(at.parent_path() / "containers-snapshots") && path_is_directory(at.parent_path() / "images"))
       refuse(value, fmt::format("must not lie in the storage pool {}", base::quoted(at.parent_path().string())));
-  auto names = sys::list_directory(sys::open_directory(real).get());
+  return real;
+}
+
+void check_source(const std::string &value) {
+  auto names = sys::list_directory(sys::open_directory(check_place(value)).get());
   // What mkfs makes.
   std::erase(names, "lost+found");
   if (!names.empty()) refuse(value, fmt::format("must be empty, but holds {}", base::quoted(names[0])));
@@ -69,6 +73,11 @@ std::span<const schema::Key> pool_keys() noexcept { return keys; }
 void validate_pool(const Config &config) {
   validate_pool(config, {});
   if (auto it = config.find("source"); it != config.end() && !it->second.empty()) check_source(it->second);
+}
+
+void check_pool_place(const std::string &source) {
+  auto real = check_place(source);
+  if (!path_is_directory(real / "containers") && !path_is_directory(real / "custom")) refuse(source, "holds no storage pool: neither a directory containers nor custom is in it");
 }
 
 void validate_pool(const Config &config, std::span<const schema::Key> own) {

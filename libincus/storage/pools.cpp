@@ -209,7 +209,12 @@ std::shared_ptr<Driver> Pools::open_unknown(const std::string &name, const std::
   base::PoolName::parse(name);
   auto &info = storage::driver(driver, ctx_.drivers);
   if (!info.mounts) config = without_own_place(name, std::move(config));
-  info.validate(config);
+  auto known = config;
+  if (!info.mounts) {
+    known.erase("source"); // which has to be empty when a pool is made
+    if (auto it = config.find("source"); it != config.end() && !it->second.empty()) check_pool_place(it->second);
+  }
+  info.validate(known);
   return info.open(context(name, info, config));
 }
 

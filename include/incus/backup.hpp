@@ -41,7 +41,7 @@ struct RecoverPool {
 };
 /// POST /internal/recover/validate: something on disk that the store does not know.
 struct RecoverVolume {
-  std::string pool, project, type, name; ///< type: "container", "custom"
+  std::string pool, project, type, name; ///< type: "container", or "volume" for a custom one
   std::int64_t snapshot_count = 0;
 };
 struct RecoverReport {

@@ -139,12 +139,12 @@ template <> struct Record<RecoverPool> {
   static constexpr auto fields =
       std::make_tuple(field("name", &T::name), field("driver", &T::driver), field("description", &T::description), field("config", &T::config));
 };
-// Capital letters here, unlike everywhere else on this wire.
 template <> struct Record<RecoverVolume> {
   using T = RecoverVolume;
-  static constexpr auto fields = std::make_tuple(field("Name", &T::name), field("Type", &T::type), field("SnapshotCount", &T::snapshot_count), field("Project", &T::project),
-                                                 field("Pool", &T::pool));
+  static constexpr auto fields = std::make_tuple(field("name", &T::name), field("type", &T::type), field("snapshotCount", &T::snapshot_count), field("project", &T::project),
+                                                 field("pool", &T::pool));
 };
+// Capital letters here, unlike everywhere else on this wire.
 template <> struct Record<RecoverReport> {
   using T = RecoverReport;
   static constexpr auto fields = std::make_tuple(field("UnknownVolumes", &T::volumes), field("DependencyErrors", &T::missing));

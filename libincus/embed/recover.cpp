@@ -105,7 +105,7 @@ void look(db::Connection &global, const Place &pool, const std::set<std::string>
   }
   for (auto &name : pool.open->list(storage::VolumeType::custom)) {
     if (custom.count(name) || !pool.open->exists({storage::VolumeType::custom, name}) || name.find('_') == std::string::npos) continue;
-    auto v = unknown(pool, name, "custom");
+    auto v = unknown(pool, name, "volume");
     v.snapshot_count = count(storage::VolumeType::custom, name);
     if (!projects.count(v.project)) found.need(fmt::format("Project {}", base::quoted(v.project)));
     found.volumes.push_back(std::move(v));
@@ -168,14 +168,14 @@ api::Reply Engine::recover_import_post(api::Request &q) {
     row.name = v.name;
     row.type = 2;
     row.created_at = base::now();
+    storage::VolumeRef ref{storage::VolumeType::custom, storage::CustomVolumes::store_name(v.project, v.name)};
     std::vector<db::VolumeSnapshotRow> snapshots;
-    for (auto &name : pools_->driver(v.pool)->snapshots()->list({storage::VolumeType::custom, storage::CustomVolumes::store_name(v.project, v.name)})) {
+    for (auto &name : pools_->driver(v.pool)->snapshots()->list(ref)) {
       db::VolumeSnapshotRow s;
       s.name = name;
       s.created_at = row.created_at;
       snapshots.push_back(std::move(s));
     }
-    storage::VolumeRef ref{storage::VolumeType::custom, storage::CustomVolumes::store_name(v.project, v.name)};
     if (base::Fd dir(pools_->driver(v.pool)->open_volume(ref)); dir) storage::CustomVolumes::recognise(dir.get(), row);
     volumes_->adopt(row, snapshots);
   }

@@ -14,25 +14,15 @@ from pathlib import Path
 
 import pytest
 from conftest import Client
-from servers import Daemon
+from servers import Daemon, daemon_with
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a daemon needs root")
 
 
 @pytest.fixture(scope="module")
 def daemon(image: Path) -> Iterator[Daemon]:
-    d = Daemon("backups")
-    try:
-        d.client("admin", "init", "--auto")
-        d.client("image", "import", str(image), "--alias", "busybox")
+    with daemon_with(image, "backups") as d:
         yield d
-    finally:
-        d.close()
-
-
-@pytest.fixture
-def ours(daemon: Daemon) -> Client:
-    return daemon.client
 
 
 def query(client: Client, *args: str) -> object:
@@ -495,7 +485,7 @@ def test_recovery(daemon: Daemon, ours: Client, image: Path, tmp_path: Path) -> 
         assert c("list", "-f", "csv") == ""
         answers = f"yes\np1\ndir\n{other.dir}/storage-pools/p1\n\nno\nyes\nyes\n"
         said = c("admin", "recover", input=answers)
-        assert 'Container "c1" on pool "p1" in project "default" (includes 1 snapshots)' in said and 'Custom "my_volume"' in said
+        assert 'Container "c1" on pool "p1" in project "default" (includes 1 snapshots)' in said and 'Volume "my_volume"' in said
         after = query(c, "/1.0/instances/c1")
         assert isinstance(before, dict) and isinstance(after, dict)
         assert {k: after["config"].get(k) for k in before["config"] if not k.startswith("volatile.last_state")} == {

@@ -111,8 +111,6 @@ constexpr Exception table[] = {
      "refreshes a volume below a guest that runs"},
     {"official", "volumes: configuration",
      "takes owners below zero and changes initial.* of a volume that is there; and has no error but 500"},
-    {"official", "storage faces: recovery of what a pool holds",
-     "gives the fields of what it found names in small letters"},
     {"official", "volumes: disks",
      "a copy of a snapshot has the present size of its volume in its configuration, and restoring one leaves the disk smaller than that says"},
     {"official", "volumes: what disks and media cannot be",

@@ -274,7 +274,7 @@ TEST_CASE("storage faces: recovery of what a pool holds") {
   auto &found = report.volumes[0];
   CHECK(found.name == "v1");
   CHECK(found.pool == "p3");
-  CHECK(found.type == "custom");
+  CHECK(found.type == "volume");
   CHECK(found.project == "default");
   CHECK(found.snapshot_count == 1);
   w.host.recover_import(pools);
@@ -282,5 +282,18 @@ TEST_CASE("storage faces: recovery of what a pool holds") {
   CHECK(names(back) == std::vector<std::string>{"s0"});
   CHECK(w.host.recover_validate(pools).volumes.empty());
   back.remove();
+  // The same with a source outside of the state directory.
+  const std::string outside = scratch() + "/own-place";
+  std::filesystem::copy(first, outside, std::filesystem::copy_options::recursive);
+  std::vector<RecoverPool> moved{{"p4", "dir", "", {{"source", outside}}}};
+  CHECK(w.host.recover_validate(moved).volumes.size() == 1);
+  w.host.recover_import(moved);
+  CHECK(w.host.storage_pool("p4").info().config.at("source") == outside);
+  auto again = w.host.storage_pool("p4").volume("v1");
+  CHECK(names(again) == std::vector<std::string>{"s0"});
+  again.remove();
   v.remove();
+  std::filesystem::create_directory(scratch() + "/bare");
+  // The official daemon finds nothing there.
+  if (!official()) REFUSED(invalid_argument, "holds no storage pool", w.host.recover_validate({{"p5", "dir", "", {{"source", scratch() + "/bare"}}}}));
 }

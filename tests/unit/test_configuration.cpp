@@ -57,8 +57,8 @@ TEST_CASE("recovery: what the pools hold and the store does not") {
   h.request("POST", "/internal/sql", R"({"database": "global", "query": "DELETE FROM instances; DELETE FROM storage_volumes"})");
   auto found = json::parse(h.request("POST", "/internal/recover/validate", R"({"pools": []})"));
   REQUIRE(found.at("UnknownVolumes").is_array());
-  CHECK(found.at("UnknownVolumes").at(0).at("Name") == "lost");
-  CHECK(found.at("UnknownVolumes").at(0).at("Project") == "default");
+  CHECK(found.at("UnknownVolumes").at(0).at("name") == "lost");
+  CHECK(found.at("UnknownVolumes").at(0).at("project") == "default");
   // Volumes in memory have no backup.yaml.
   CHECK(found.at("DependencyErrors").as_array().size() == 1);
   CHECK_THROWS_AS(h.request("POST", "/internal/recover/import", R"({"pools": []})"), Error);

@@ -236,11 +236,11 @@ class BackupInfo:
 class RecoverVolume:
     """Something on disk that the store does not know (POST /internal/recover/validate)."""
 
-    pool: str = field(default="", metadata={"json": "Pool"})
-    project: str = field(default="", metadata={"json": "Project"})
-    type: str = field(default="", metadata={"json": "Type"})
-    name: str = field(default="", metadata={"json": "Name"})
-    snapshot_count: int = field(default=0, metadata={"json": "SnapshotCount"})
+    pool: str = ""
+    project: str = ""
+    type: str = ""
+    name: str = ""
+    snapshot_count: int = field(default=0, metadata={"json": "snapshotCount"})
 
 
 @dataclass

@@ -90,8 +90,8 @@ int recover(Context &c) {
   for (auto &p : unknown_pools) say(" - Storage pool \"{}\" of type \"{}\"\n", str(p, "name"), str(p, "driver"));
   if (!unknown.empty()) print("The following unknown volumes have been found:\n");
   for (auto &v : unknown)
-    say(" - {} \"{}\" on pool \"{}\" in project \"{}\" (includes {} snapshots)\n", upper(str(v, "Type").substr(0, 1)) + str(v, "Type").substr(str(v, "Type").empty() ? 0 : 1), str(v, "Name"),
-        str(v, "Pool"), str(v, "Project"), num(v, "SnapshotCount"));
+    say(" - {} \"{}\" on pool \"{}\" in project \"{}\" (includes {} snapshots)\n", upper(str(v, "type").substr(0, 1)) + str(v, "type").substr(str(v, "type").empty() ? 0 : 1), str(v, "name"),
+        str(v, "pool"), str(v, "project"), num(v, "snapshotCount"));
   if (!missing.empty()) {
     print("You are currently missing the following:\n");
     for (auto &m : missing) say(" - {}\n", m.is_string() ? std::string(m.get_string()) : json::serialize(m));

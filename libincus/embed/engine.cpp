@@ -18,7 +18,6 @@
 #include "embed/metrics.hpp"
 #include "embed/patches.hpp"
 #include "instance/lxc/runtime.hpp"
-#include "sys/mounts.hpp"
 
 namespace incus::embed {
 
@@ -146,11 +145,8 @@ void Engine::close() {
     instances_->destroy_all();
     pools_->close_all();
   } else if (directory_) {
-    // What the host has mounted goes with it, unless an instance that runs on has something there, or anybody else.
     try {
-      auto used = instances_->pools_in_use();
-      for (auto &p : db::pools(*global_))
-        if (auto at = pools_->directory(p.name); storage::driver(p.driver).mounts && !used.count(p.name) && sys::is_mount_point(at)) sys::unmount_unused(at);
+      pools_->close_unused(instances_->pools_in_use());
     } catch (const std::exception &e) { // they stay, and the next host finds them
       log_.warning("pools stay mounted: {}", e.what());
     }

@@ -60,8 +60,8 @@ public:
   /// Where the pool's storage is not part of the host's tree by itself: puts it there. Throws unavailable with the reason. Idempotent;
   /// false: it was there already.
   virtual bool open() { return false; }
-  /// Takes away what open() put there.
-  virtual void close() {}
+  /// Takes away what open() put there; `unused`: only when nobody uses it.
+  virtual void close(bool unused = false) { (void)unused; }
   /// A pool that is there without a row: what is missing of its directories.
   virtual void adopt() { create(); }
   /// The configuration to be stored, once create() or update() has returned, of drivers that mount (DriverInfo).

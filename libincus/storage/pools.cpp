@@ -56,15 +56,19 @@ void Pools::open_all() {
   }
 }
 
-void Pools::close_all() {
+void Pools::close_each(const std::set<std::string> &but, bool unused) {
   for (auto &row : db::pools(ctx_.global)) {
+    if (but.count(row.name)) continue;
     try {
-      driver(row.name)->close();
+      driver(row.name)->close(unused);
     } catch (const std::exception &e) {
       ctx_.log.error("cannot close storage pool {}: {}", row.name, e.what());
     }
   }
 }
+
+void Pools::close_all() { close_each({}, false); }
+void Pools::close_unused(const std::set<std::string> &used) { close_each(used, true); }
 
 const std::vector<std::string> &Pools::driver_names() {
   std::call_once(looked_, [this] {

@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <span>
 #include <string>
 
@@ -54,10 +55,13 @@ public:
   /// Puts the storage of all pools where it belongs, as far as it is there; close_all() takes it away.
   void open_all();
   void close_all();
+  /// The same at the end of a host: pools of which something is used, by an instance that runs on (`used`) or by anybody else, stay.
+  void close_unused(const std::set<std::string> &used);
   /// Differences between rows and disk, as text.
   void check(std::vector<std::string> &problems);
 
 private:
+  void close_each(const std::set<std::string> &but, bool unused);
   StoragePoolInfo to_info(const db::PoolRow &row);
   DriverContext context(const std::string &name, const DriverInfo &info, Config config) const;
   std::string directory_of(const std::string &name, const Config &config) const;

@@ -48,7 +48,7 @@ public:
     return fresh;
   }
   Replication *replication() override { return &streams_; }
-  void close() override { pool_.close(); }
+  void close(bool unused) override { pool_.close(unused); }
   Config config() override { return pool_.config(); }
   void update(const Config &to) override { pool_.update(to); }
 
@@ -151,7 +151,7 @@ private:
         erase(dir.get(), name);
       }
     }
-    pool_.close();
+    pool_.close(false);
     pool_.remove_storage(abandoned);
   }
 

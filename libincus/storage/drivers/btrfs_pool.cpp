@@ -265,9 +265,13 @@ bool BtrfsPool::open() {
   return true;
 }
 
-void BtrfsPool::close() {
+void BtrfsPool::close(bool unused) {
   std::lock_guard lock(mutex_);
-  if (kind() != Kind::here && sys::is_mount_point(context_.directory)) sys::unmount(context_.directory);
+  if (kind() == Kind::here || !sys::is_mount_point(context_.directory)) return;
+  if (unused)
+    sys::unmount_unused(context_.directory);
+  else
+    sys::unmount(context_.directory);
 }
 
 void BtrfsPool::remove_storage(bool abandoned) {

@@ -20,7 +20,7 @@ public:
   void create();
   /// False: it was there.
   bool open();
-  void close();
+  void close(bool unused);
   bool is_open() const;
   /// After close(): the loop file; `abandoned`: also a subvolume that create() made for a source that was not there.
   void remove_storage(bool abandoned);

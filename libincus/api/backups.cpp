@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Backup, and what becomes of one.
+#include <cerrno>
+#include <unistd.h>
+
 #include <incus/backup.hpp>
 
 #include "api/call.hpp"
@@ -21,25 +24,14 @@ std::int64_t export_backup(const SessionPtr &session, const std::string &project
   owner.push_back(backup);
   auto reply = perform(session, row, at(std::move(owner), project));
   if (reply.bodies.empty()) base::fail(ErrorCode::internal, "the server sent no backup {}", base::quoted(backup));
-  auto &body = reply.bodies.front();
-  std::string piece(256 * 1024, '\0');
-  std::int64_t done = 0;
-  for (;;) {
-    auto n = ::read(body.fd.get(), piece.data(), piece.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) base::fail_errno(errno, "cannot read backup " + base::quoted(backup));
-    if (n == 0) break;
-    for (ssize_t at = 0; at < n;) {
-      auto w = ::write(to, piece.data() + at, static_cast<std::size_t>(n - at));
-      if (w < 0 && errno == EINTR) continue;
-      if (w < 0) base::fail_errno(errno, fmt::format("cannot write backup {} to the given descriptor", base::quoted(backup)));
-      at += w;
+  return drain(reply, "backup " + base::quoted(backup), "", [&](std::string_view piece) {
+    while (!piece.empty()) {
+      auto n = ::write(to, piece.data(), piece.size());
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) base::fail_errno(errno, fmt::format("cannot write backup {} to the given descriptor", base::quoted(backup)));
+      piece.remove_prefix(static_cast<std::size_t>(n));
     }
-    done += n;
-  }
-  if (body.size >= 0 && done != body.size)
-    base::fail(ErrorCode::unavailable, "cannot read all of backup {}: it ended after {} of {} bytes", base::quoted(backup), done, body.size);
-  return done;
+  });
 }
 
 base::Fd open_backup(const std::string &path) {

@@ -2,6 +2,8 @@
 #include "api/call.hpp"
 
 #include <algorithm>
+#include <cerrno>
+#include <unistd.h>
 
 #include "api/records.hpp"
 #include "base/error.hpp"
@@ -141,6 +143,22 @@ InstanceSource image_source(const SessionPtr &session, const std::string &image,
     s.fingerprint = image;
   }
   return s;
+}
+
+std::int64_t drain(const Reply &reply, const std::string &what, const char *cut, const std::function<void(std::string_view)> &take) {
+  auto &body = reply.bodies.front();
+  std::string piece(256 * 1024, '\0');
+  std::int64_t done = 0;
+  for (;;) {
+    auto n = ::read(body.fd.get(), piece.data(), piece.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) base::fail_errno(errno, "cannot read " + what);
+    if (n == 0) break;
+    take(std::string_view(piece).substr(0, static_cast<std::size_t>(n)));
+    done += n;
+  }
+  if (body.size >= 0 && done != body.size) base::fail(ErrorCode::unavailable, "cannot read all of {}: it ended after {} of {} bytes{}", what, done, body.size, cut);
+  return done;
 }
 
 json::object move_body(json::object body, const std::string &name) {

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the typed handles and the C face share: building a request, performing it on a session, guarding what comes back.
 #pragma once
+#include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "api/door.hpp"
@@ -62,6 +64,9 @@ int exit_code(const OperationInfo &info);
 Operation begin_import(const SessionPtr &session, const std::string &project, const std::vector<std::string> &paths, json::value how);
 /// Writes an image to `path` (and a second file beside it); the names written. Nothing is left behind on failure.
 std::vector<std::string> export_image(const SessionPtr &session, const std::string &project, const std::string &image, const std::string &path);
+
+/// The one body of a reply, given on in pieces; how many bytes. `what` is for errors; `cut`: what may have happened to one that is shorter than was said.
+std::int64_t drain(const Reply &reply, const std::string &what, const char *cut, const std::function<void(std::string_view)> &take);
 
 // backups.cpp
 /// Rows and path of a backup's owner: an instance's name, or pool, "custom" and volume.

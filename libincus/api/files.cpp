@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <ctime>
 #include <fcntl.h>
+#include <functional>
 #include <sys/mman.h>
 #include <sys/socket.h>
 
@@ -67,25 +68,11 @@ void post(const api::SessionPtr &session, Request r, base::Fd body) {
   api::perform(session, RowId::instance_files_post, std::move(r));
 }
 
-/// The one body of a reply, passed on in pieces; its size is checked where it is known.
-template <class F> std::int64_t drain(const Reply &reply, const std::string &path, const char *wanted, F take) {
+/// What is not of the kind that is wanted is refused.
+std::int64_t drain_file(const Reply &reply, const std::string &path, const char *wanted, const std::function<void(std::string_view)> &take) {
   auto type = headers_of(reply)["x-incus-type"];
   if (type != wanted || reply.bodies.empty()) base::fail(ErrorCode::invalid_argument, "cannot read {}: it is a {}", base::quoted(path), type.empty() ? "directory" : type);
-  auto &body = reply.bodies.front();
-  std::string piece(256 * 1024, '\0');
-  std::int64_t done = 0;
-  for (;;) {
-    auto n = ::read(body.fd.get(), piece.data(), piece.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) base::fail_errno(errno, "cannot read " + base::quoted(path));
-    if (n == 0) break;
-    take(std::string_view(piece).substr(0, static_cast<std::size_t>(n)));
-    done += n;
-  }
-  if (body.size >= 0 && done != body.size)
-    base::fail(ErrorCode::unavailable, "cannot read all of {}: it ended after {} of {} bytes; the instance was stopped meanwhile, or the file was cut", base::quoted(path), done,
-               body.size);
-  return done;
+  return api::drain(reply, base::quoted(path), "; the instance was stopped meanwhile, or the file was cut", take);
 }
 
 } // namespace
@@ -111,12 +98,12 @@ FileInfo Instance::file_info(const std::string &path) const {
 
 std::string Instance::read_file(const std::string &path) const {
   std::string out;
-  drain(api::perform(session_, RowId::instance_files_get, at(project_, name_, path)), path, "file", [&](std::string_view piece) { out += piece; });
+  drain_file(api::perform(session_, RowId::instance_files_get, at(project_, name_, path)), path, "file", [&](std::string_view piece) { out += piece; });
   return out;
 }
 
 std::int64_t Instance::pull_file(const std::string &path, int to) const {
-  return drain(api::perform(session_, RowId::instance_files_get, at(project_, name_, path)), path, "file", [&](std::string_view piece) {
+  return drain_file(api::perform(session_, RowId::instance_files_get, at(project_, name_, path)), path, "file", [&](std::string_view piece) {
     while (!piece.empty()) {
       auto n = ::write(to, piece.data(), piece.size());
       if (n < 0 && errno == EINTR) continue;
@@ -128,7 +115,7 @@ std::int64_t Instance::pull_file(const std::string &path, int to) const {
 
 std::string Instance::read_symlink(const std::string &path) const {
   std::string out;
-  drain(api::perform(session_, RowId::instance_files_get, at(project_, name_, path)), path, "symlink", [&](std::string_view piece) { out += piece; });
+  drain_file(api::perform(session_, RowId::instance_files_get, at(project_, name_, path)), path, "symlink", [&](std::string_view piece) { out += piece; });
   return out;
 }
 

@@ -8,8 +8,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from servers import Daemon
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("INCUS_BUILD", ROOT / "build"))
@@ -34,6 +38,12 @@ class Client:
 
     def __call__(self, *args: str, input: str = "") -> str:
         return self.run(*args, input=input).stdout
+
+
+@pytest.fixture
+def ours(daemon: "Daemon") -> Client:
+    """The command with the daemon of the module."""
+    return daemon.client
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,8 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from conftest import BUILD, PROGRAM, Client
@@ -71,3 +73,15 @@ class Daemon:
                 self.process.send_signal(signal.SIGKILL)
                 self.process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@contextmanager
+def daemon_with(image: Path, name: str) -> Iterator[Daemon]:
+    """One that is set up, with that image as "busybox"."""
+    d = Daemon(name)
+    try:
+        d.client("admin", "init", "--auto")
+        d.client("image", "import", str(image), "--alias", "busybox")
+        yield d
+    finally:
+        d.close()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Client
-from servers import Daemon
+from servers import Daemon, daemon_with
 from test_backups import Evil, furnish, kill, listing, query, refuse
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a daemon needs root")
@@ -20,20 +20,10 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a daemon needs root")
 
 @pytest.fixture(scope="module")
 def daemon(image: Path) -> Iterator[Daemon]:
-    d = Daemon("streams")
-    try:
-        d.client("admin", "init", "--auto")
-        d.client("image", "import", str(image), "--alias", "busybox")
+    with daemon_with(image, "streams") as d:
         d.client("storage", "create", "b1", "btrfs", "size=600MiB")
         d.client("storage", "create", "b2", "btrfs", "size=600MiB")
         yield d
-    finally:
-        d.close()
-
-
-@pytest.fixture
-def ours(daemon: Daemon) -> Client:
-    return daemon.client
 
 
 def at(daemon: Daemon, path: str) -> Path:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from servers import Daemon
+from servers import Daemon, daemon_with
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -186,17 +186,12 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(image: Path) -> Iterator[World]:
-    d = Daemon("extensions")
-    try:
-        d.client("admin", "init", "--auto")
-        d.client("image", "import", str(image), "--alias", "busybox")
+    with daemon_with(image, "extensions") as d:
         d.client("launch", "busybox", "c1")
         d.client("create", "busybox", "c2")
         d.client("project", "create", "other", "-c", "features.profiles=false", "-c", "features.images=false", "-c", "features.storage.volumes=true")
         d.client("storage", "volume", "create", "default", "v1")
         yield World(d)
-    finally:
-        d.close()
 
 
 @shows

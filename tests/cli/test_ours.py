@@ -14,27 +14,17 @@ from pathlib import Path
 
 import pytest
 from conftest import PROGRAM, Client
-from servers import Daemon
+from servers import Daemon, daemon_with
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a daemon needs root")
 
 
 @pytest.fixture(scope="module")
 def daemon(image: Path) -> Iterator[Daemon]:
-    d = Daemon("ours")
-    try:
-        d.client("admin", "init", "--auto")
-        d.client("image", "import", str(image), "--alias", "busybox")
+    with daemon_with(image, "ours") as d:
         d.client("launch", "busybox", "c1", "-c", "user.a=b", "--description", "first")
         d.client("create", "busybox", "c2")
         yield d
-    finally:
-        d.close()
-
-
-@pytest.fixture
-def ours(daemon: Daemon) -> Client:
-    return daemon.client
 
 
 def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:

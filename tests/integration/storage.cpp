@@ -34,14 +34,6 @@ VolumeRef instance(const std::string &name) { return {VolumeType::container, nam
 VolumeRef image(const std::string &name) { return {VolumeType::image, name}; }
 const base::Log silent;
 
-/// Mounts of the test are its own.
-void own_mounts() {
-  static bool done = false;
-  if (done) return;
-  must(::unshare(CLONE_NEWNS) == 0 && ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0, "unshare");
-  done = true;
-}
-
 struct Pool {
   TempDir tmp;
   std::string path;

@@ -31,12 +31,6 @@ namespace {
 const base::Log silent;
 const VolumeRef c1{VolumeType::container, "c1"}, c2{VolumeType::container, "c2"};
 
-void own_mounts() {
-  static bool done = false;
-  if (!done) must(::unshare(CLONE_NEWNS) == 0 && ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0, "unshare");
-  done = true;
-}
-
 /// A state directory; its pools go with it.
 struct State {
   TempDir tmp;

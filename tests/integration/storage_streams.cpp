@@ -11,6 +11,7 @@
 
 #include <incus/incus.hpp>
 
+#include "../support/pools.hpp"
 #include "../support/trees.hpp"
 #include "base/error.hpp"
 #include "storage/transfer.hpp"
@@ -29,12 +30,6 @@ namespace {
 
 const base::Log silent;
 const VolumeRef c1{VolumeType::container, "c1"}, c2{VolumeType::container, "c2"}, v1{VolumeType::custom, "default_v1"};
-
-void own_mounts() {
-  static bool done = false;
-  if (!done) must(::unshare(CLONE_NEWNS) == 0 && ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0, "unshare");
-  done = true;
-}
 
 struct Pool {
   TempDir tmp;

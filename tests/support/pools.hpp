@@ -2,7 +2,10 @@
 // Pools of every driver for tests: a driver whose pools lie on something gets a loop file, or on a file system that it likes a place there.
 #pragma once
 #include <linux/magic.h>
+#include <sched.h>
+#include <stdexcept>
 #include <string>
+#include <sys/mount.h>
 #include <sys/vfs.h>
 
 #include "storage/driver.hpp"
@@ -19,6 +22,14 @@ inline storage::DriverContext pool_context(const storage::DriverInfo &row, const
   else
     c.config = {{"source", c.disks + "/" + name + ".img"}, {"size", "256MiB"}};
   return c;
+}
+
+/// What the program mounts from now on is its own.
+inline void own_mounts() {
+  static bool done = false;
+  if (done) return;
+  if (::unshare(CLONE_NEWNS) != 0 || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) throw std::runtime_error("cannot make a mount namespace");
+  done = true;
 }
 
 } // namespace incus::test

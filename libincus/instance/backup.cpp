@@ -59,7 +59,6 @@ unpack::BackupPart part(const std::string &pool, std::string prefix, const std::
   return p;
 }
 
-
 } // namespace
 
 BackupConfig Manager::backup_config(const db::InstanceRow &r, const Root &root, bool snapshots) {

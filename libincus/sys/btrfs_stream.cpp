@@ -269,7 +269,7 @@ private:
     id_ = r.id(uuid);
     transid_ = r.number(ctransid);
     btrfs_ioctl_vol_args_v2 args{};
-    std::vector<std::string> stubs;
+    std::vector<std::string> places;
     if (o_.name.size() > BTRFS_SUBVOL_NAME_MAX) failed("name a subvolume");
     std::memcpy(args.name, o_.name.c_str(), o_.name.size() + 1);
     if (static_cast<Command>(r.command) == Command::subvolume) {
@@ -278,7 +278,7 @@ private:
       auto *b = base(r.id(clone_uuid));
       if (!b) hostile("it builds on subvolume " + to_text(r.id(clone_uuid)) + ", which did not come before it");
       args.fd = b->fd;
-      stubs = b->nested;
+      places = b->nested;
       if (::ioctl(o_.parent, BTRFS_IOC_SNAP_CREATE_V2, &args) != 0) failed("make subvolume " + shown(o_.name) + " from the one before");
     } else {
       damaged("it does not begin with a subvolume");
@@ -286,21 +286,21 @@ private:
     if (o_.made) o_.made();
     top_ = open_below(o_.parent, o_.name, O_RDONLY | O_DIRECTORY);
     if (!top_) failed("open subvolume " + shown(o_.name));
-    for (auto &stub : stubs) remove_stub(stub);
+    for (auto &place : places) remove_place(place);
   }
 
-  /// The directory in which it was keeps its times: the stream knows of no change.
-  void remove_stub(const std::string &stub) {
-    auto slash = stub.rfind('/');
-    Handle dir = open_below(top_.get(), slash == stub.npos ? "" : stub.substr(0, slash), O_RDONLY | O_DIRECTORY);
+  /// Where a nested subvolume was in the one before, its snapshot has an empty directory. What that lies in keeps its times: the stream knows of no change.
+  void remove_place(const std::string &place) {
+    auto slash = place.rfind('/');
+    Handle dir = open_below(top_.get(), slash == place.npos ? "" : place.substr(0, slash), O_RDONLY | O_DIRECTORY);
     struct stat st {};
-    if (!dir || ::fstat(dir.get(), &st) != 0) failed("reach the place of subvolume " + shown(stub));
-    if (::unlinkat(dir.get(), stub.substr(slash == stub.npos ? 0 : slash + 1).c_str(), AT_REMOVEDIR) != 0) {
+    if (!dir || ::fstat(dir.get(), &st) != 0) failed("reach the place of subvolume " + shown(place));
+    if (::unlinkat(dir.get(), place.substr(slash == place.npos ? 0 : slash + 1).c_str(), AT_REMOVEDIR) != 0) {
       if (errno == ENOENT) return;
-      failed("remove the place of subvolume " + shown(stub));
+      failed("remove the place of subvolume " + shown(place));
     }
     timespec t[2] = {st.st_atim, st.st_mtim};
-    if (::futimens(dir.get(), t) != 0) failed("set the times of the place of subvolume " + shown(stub));
+    if (::futimens(dir.get(), t) != 0) failed("set the times of the place of subvolume " + shown(place));
   }
 
   void take(const Record &r) {

@@ -30,7 +30,6 @@ enum class Kind { instance, tree, block, iso };
 /// Unpacks into `volume` and, by their names, into directories of `snapshots` (-1: the archive must have none).
 void extract_backup(Blocks &from, Kind kind, const Limits &limits, int volume, int snapshots, const std::vector<BackupShifts> &shifts, const std::function<void()> &step);
 
-
 /// Receives the streams of an optimised backup as subvolumes "0", "1"... of `target`, by their places in the list. They may build on each other alone.
 void receive_streams(Blocks &from, const std::vector<std::string> &files, const Limits &limits, int target, const std::function<void()> &step);
 /// The stream of a subvolume, as the difference from `base` (-1: from nothing), into a file, from its beginning.

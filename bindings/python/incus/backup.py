@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from datetime import datetime
 from typing import IO, Any, Dict, List, Mapping, Optional, Union
@@ -45,16 +46,34 @@ class Backup:
         self._backups._wait("DELETE", self._path)
 
     def export(self, to: Source) -> int:
-        """Writes it, in pieces, to a descriptor or file of the caller, or to a path that must not exist yet (on failure no file is left);
+        """Writes it, in pieces, to a descriptor or file of the caller, or to a path that must not exist yet (it appears when it is whole);
         how many bytes (GET .../backups/{backup}/export)."""
         if isinstance(to, (str, os.PathLike)):
-            with open(to, "xb") as file:
+            return self._export_new(os.fspath(to))
+        return self._export(to if isinstance(to, int) else to.fileno())
+
+    def _export_new(self, path: str) -> int:
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+        try:
+            fd = os.open(os.path.dirname(path) or ".", os.O_TMPFILE | os.O_WRONLY, 0o600)
+        except OSError as e:
+            if e.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
+                raise
+            # File systems that have no files without a name.
+            with open(path, "xb") as file:
                 try:
                     return self._export(file.fileno())
                 except BaseException:
-                    os.unlink(to)
+                    os.unlink(path)
                     raise
-        return self._export(to if isinstance(to, int) else to.fileno())
+        try:
+            size = self._export(fd)
+            # With a directory given it follows the link that stands for the descriptor.
+            os.link(f"/proc/self/fd/{fd}", path, src_dir_fd=fd, follow_symlinks=True)
+            return size
+        finally:
+            os.close(fd)
 
     def _export(self, fd: int) -> int:
         b = self._backups

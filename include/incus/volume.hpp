@@ -134,7 +134,7 @@ public:
   /// Puts its content back to a snapshot, and keeps its configuration (PUT with `restore`). Refused while a running instance uses it.
   void restore(const std::string &snapshot_name);
 
-  /// POST .../backups; of content filesystem only. The operation's resources name the backup, also when its name was left empty.
+  /// POST .../backups, of volumes of every content. The operation's resources name the backup, also when its name was left empty.
   Operation create_backup(const BackupCreate &request = {});
   std::vector<BackupInfo> backups() const;
   Backup backup(const std::string &backup_name) const;

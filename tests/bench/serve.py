@@ -99,16 +99,16 @@ class Daemon:
             ours = b"INCUS_DIR=" + self.dir.encode() in env or self.dir.encode() in command
             if int(p) == self.process.pid or (ours and not command.startswith((b"/sbin/init", b"init", b"sleep", b"/bin/sh"))):
                 mine.add(p)
-        todo = [str(self.process.pid)]
-        while todo:
-            p = todo.pop()
+        waiting = [str(self.process.pid)]
+        while waiting:
+            p = waiting.pop()
             try:
                 for t in os.listdir(f"/proc/{p}/task"):
                     for child in open(f"/proc/{p}/task/{t}/children").read().split():
                         # a guest's init has a pid namespace of its own
                         if os.readlink(f"/proc/{child}/ns/pid") == os.readlink("/proc/self/ns/pid") and child not in mine:
                             mine.add(child)
-                            todo.append(child)
+                            waiting.append(child)
             except OSError:
                 pass
         return mine

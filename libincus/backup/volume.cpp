@@ -97,12 +97,8 @@ VolumeImport check_volume(const instance::BackupIndex &i, const std::string &hea
   constexpr const char *idmap_key = "volatile.idmap.last";
   out.shifts = instance::backup_shifts("", out.volume.config, idmap_key);
   for (auto &s : c.volume_snapshots) out.shifts += instance::backup_shifts(s.name, s.config, idmap_key);
-  auto ids_of = [&](const Config &config) {
-    auto it = config.find(idmap_key);
-    return it == config.end() ? storage::IdMap{} : sys::parse_idmap(it->second);
-  };
-  out.owners[""] = ids_of(out.volume.config);
-  for (auto &s : c.volume_snapshots) out.owners[s.name] = ids_of(s.config);
+  out.owners[""] = sys::idmap_of(out.volume.config, idmap_key);
+  for (auto &s : c.volume_snapshots) out.owners[s.name] = sys::idmap_of(s.config, idmap_key);
   std::erase_if(out.volume.config, foreign);
   out.snapshots = c.volume_snapshots;
   for (auto &s : out.snapshots) std::erase_if(s.config, foreign);

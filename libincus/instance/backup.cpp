@@ -32,11 +32,6 @@ std::string ranges(const storage::IdMap &map) {
   return out;
 }
 
-storage::IdMap ids_of(const Config &config) {
-  auto it = config.find(idmap_key);
-  return it == config.end() ? storage::IdMap{} : sys::parse_idmap(it->second);
-}
-
 std::string below(const std::string &pool, const std::string &path) {
   if (!path.starts_with(pool + "/")) base::fail(ErrorCode::internal, "{} is not below the pool's directory {}", base::quoted(path), base::quoted(pool));
   return path.substr(pool.size() + 1);
@@ -55,7 +50,7 @@ unpack::BackupPart part(const std::string &pool, std::string prefix, const std::
     p.kind = "directory";
     p.root = below(pool, plan.path);
   }
-  if (!plan.idmapped) p.ids = ranges(ids_of(config));
+  if (!plan.idmapped) p.ids = ranges(sys::idmap_of(config, idmap_key));
   return p;
 }
 
@@ -134,7 +129,7 @@ void Manager::write_backup(const std::string &project, const std::string &name, 
   auto pool = ctx_.pools.directory(root.pool);
   bool running = is_live(r.id);
   if (!running) {
-    auto ids = ids_of(r.config);
+    auto ids = sys::idmap_of(r.config, idmap_key);
     root.driver->shift(root.volume, ids, ids); // one that was cut off is finished first
   }
   if (wish.optimized && root.driver->replication()) return write_streams(r, root, wish, out, report);

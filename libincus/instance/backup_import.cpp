@@ -48,11 +48,6 @@ void place_root(Devices &own, const Devices &of_profiles, const Devices &before,
   own[name] = wanted;
 }
 
-storage::IdMap ids_of(const Config &config) {
-  auto it = config.find(idmap_key);
-  return it == config.end() ? storage::IdMap{} : sys::parse_idmap(it->second);
-}
-
 storage::Replication &streams_for(storage::Pools &pools, const std::string &pool) {
   auto *streams = pools.driver(pool)->replication();
   if (!streams) base::fail(ErrorCode::not_supported, "the backup is optimized, but storage pool {} has no streams of its own", base::quoted(pool));
@@ -68,8 +63,7 @@ void clean(Config &config) {
 } // namespace
 
 std::string backup_shifts(const std::string &part, const Config &config, const char *key) {
-  auto it = config.find(key);
-  auto map = it == config.end() ? storage::IdMap{} : sys::parse_idmap(it->second);
+  auto map = sys::idmap_of(config, key);
   if (map.empty()) return "";
   std::string out = part;
   for (auto &r : map) {
@@ -143,9 +137,9 @@ void Manager::import_backup(const BackupIndex &i, const std::string &header, int
   if (db::instance(ctx_.global, r.project, r.name)) base::fail(ErrorCode::already_exists, "instance {} already exists", base::quoted(r.name));
   if (ctx_.directory.empty()) base::fail(ErrorCode::not_supported, "cannot import instance {}: this is a test host in memory", base::quoted(r.name));
   std::string shifts = backup_shifts("", r.config, idmap_key);
-  std::map<std::string, storage::IdMap> owners{{"", ids_of(r.config)}};
+  std::map<std::string, storage::IdMap> owners{{"", sys::idmap_of(r.config, idmap_key)}};
   for (auto &s : c.snapshots) {
-    owners[s.name] = ids_of(s.config);
+    owners[s.name] = sys::idmap_of(s.config, idmap_key);
     shifts += backup_shifts(s.name, s.config, idmap_key);
     clean(s.config);
     s.config[idmap_key] = "[]";

@@ -172,7 +172,7 @@ FilesPlace Manager::files_place(std::int64_t id, const std::string &name) {
   }
   p.rootfs = root.driver->rootfs(root.volume);
   if (ctx_.directory.empty()) return p;
-  if (auto last = r->config.find("volatile.last_state.idmap"); last != r->config.end()) p.ids = sys::parse_idmap(last->second);
+  p.ids = sys::idmap_of(r->config, "volatile.last_state.idmap");
   // A change of owners that was cut off is finished first.
   root.driver->shift(root.volume, p.ids, p.ids);
   return p;

@@ -13,10 +13,7 @@ namespace incus::instance {
 namespace json = boost::json;
 
 namespace {
-storage::IdMap ids_of(const Config &config) {
-  auto it = config.find("volatile.last_state.idmap");
-  return it == config.end() ? storage::IdMap{} : sys::parse_idmap(it->second);
-}
+constexpr const char *idmap_key = "volatile.last_state.idmap";
 } // namespace
 
 void Manager::with_root(const std::string &project, const std::string &name, const std::string &snapshot, const std::function<void(const RootView &)> &use) {
@@ -32,7 +29,7 @@ void Manager::with_root(const std::string &project, const std::string &name, con
     must_not_run(r, "publish");
     Files::Hold no_sessions(files_, r.id);
     v.volume = directory + "/containers/" + root.volume.name;
-    v.ids = ids_of(r.config);
+    v.ids = sys::idmap_of(r.config, idmap_key);
     root.driver->shift(root.volume, v.ids, v.ids); // one that was cut off is finished first
     v.rootfs = root.driver->rootfs(root.volume);
     return use(v);
@@ -46,7 +43,7 @@ void Manager::with_root(const std::string &project, const std::string &name, con
   v.volume = directory + "/containers/" + copy.name;
   v.instance.architecture = s->architecture;
   v.instance.config = s->config;
-  v.ids = ids_of(s->config);
+  v.ids = sys::idmap_of(s->config, idmap_key);
   std::exception_ptr failed;
   try {
     v.rootfs = root.driver->rootfs(copy);

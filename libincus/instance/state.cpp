@@ -84,8 +84,7 @@ bool Manager::can_idmap(int dirfd) {
 storage::RootfsPlan Manager::prepare_rootfs(const db::InstanceRow &row, const Expanded &e, const Root &root, const storage::IdMap &map, Config &changes) {
   auto plan = root.driver->rootfs(root.volume);
   if (ctx_.directory.empty()) return plan;
-  auto last = row.config.find("volatile.last_state.idmap");
-  auto on_disk = last == row.config.end() ? storage::IdMap{} : sys::parse_idmap(last->second);
+  auto on_disk = sys::idmap_of(row.config, "volatile.last_state.idmap");
   bool can_map = std::getenv("INCUS_IDMAPPED_MOUNTS_DISABLE") == nullptr;
   if (can_map && !map.empty()) {
     base::Fd dir(root.driver->open_volume(root.volume));

@@ -252,6 +252,11 @@ std::string format_idmap(const IdMap &map) {
   return out + "]";
 }
 
+IdMap idmap_of(const std::map<std::string, std::string> &config, const std::string &key) {
+  auto it = config.find(key);
+  return it == config.end() ? IdMap{} : parse_idmap(it->second);
+}
+
 IdMap parse_idmap(std::string_view json) {
   IdMap map;
   if (json.empty()) return map;

@@ -46,6 +46,8 @@ std::string check_raw_idmap(std::string_view value);
 std::string format_idmap(const IdMap &map);
 /// Throws corrupt. Empty text gives the empty map.
 IdMap parse_idmap(std::string_view json);
+/// That of a configuration's key; one that is not there gives the empty map.
+IdMap idmap_of(const std::map<std::string, std::string> &config, const std::string &key);
 
 /// The host id of a guest's id, -1 when it is not mapped. The empty map is the identity.
 std::int64_t to_host(const IdMap &map, std::uint32_t guest, bool uid) noexcept;
